@@ -1,0 +1,68 @@
+"""A closed format for arrays: a JSON header and one blob of plain little-endian numbers.
+
+The header says of each array its dtype, shape and place in the blob; a SHA-256 covers the blob. Reading
+trusts nothing: no name in a header is imported, nothing is unpickled, and every size is checked before use.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sparkdml.errors import FormatError
+
+DTYPES = {"<f8": np.dtype("<f8"), "<i8": np.dtype("<i8")}
+
+
+def dump(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], bytes]:
+    """Write named arrays of floats or integers as (header, blob).
+
+    >>> header, blob = dump({"w": np.array([1.0, 2.0])})
+    >>> header["arrays"]["w"], len(blob)
+    ({'dtype': '<f8', 'shape': [2], 'offset': 0}, 16)
+    """
+    entries: dict[str, Any] = {}
+    chunks = []
+    offset = 0
+    for name, array in arrays.items():
+        dtype = "<i8" if np.asarray(array).dtype.kind in "iu" else "<f8"
+        data = np.ascontiguousarray(array, DTYPES[dtype]).tobytes()
+        entries[name] = {"dtype": dtype, "shape": list(np.shape(array)), "offset": offset}
+        chunks.append(data)
+        offset += len(data)
+    blob = b"".join(chunks)
+    return {"arrays": entries, "bytes": len(blob), "sha256": hashlib.sha256(blob).hexdigest()}, blob
+
+
+def load(header: Mapping[str, Any], blob: bytes) -> dict[str, np.ndarray]:
+    """Read what `dump` wrote; raises `FormatError` naming the check that failed.
+
+    >>> load(*dump({"w": np.array([1.0, 2.0])}))
+    {'w': array([1., 2.])}
+    """
+    require(set(header) == {"arrays", "bytes", "sha256"}, "the array header has unknown or missing fields")
+    require(header["bytes"] == len(blob), f"the arrays take {len(blob)} bytes, not {header['bytes']}")
+    require(header["sha256"] == hashlib.sha256(blob).hexdigest(), "the arrays do not match their SHA-256")
+    require(isinstance(header["arrays"], dict), "the array header holds no table of arrays")
+    return {name: _array(name, entry, blob) for name, entry in header["arrays"].items()}
+
+
+def require(condition: bool, failure: str) -> None:
+    """Raise `FormatError` unless the condition holds."""
+    if not condition:
+        raise FormatError(f"{failure}; the file is damaged or was not written by sparkdml.")
+
+
+def _array(name: str, entry: Any, blob: bytes) -> np.ndarray:
+    require(
+        isinstance(entry, dict) and set(entry) == {"dtype", "shape", "offset"} and entry["dtype"] in DTYPES,
+        f"array {name!r} has a bad header",
+    )
+    shape, offset = entry["shape"], entry["offset"]
+    whole = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in [*shape, offset])
+    require(whole, f"array {name!r} has a bad shape or offset")
+    size = math.prod(shape)
+    require(offset + 8 * size <= len(blob), f"array {name!r} reaches past the end of the file")
+    return np.frombuffer(blob, DTYPES[entry["dtype"]], size, offset).reshape(shape).copy()

@@ -1,0 +1,1 @@
+"""From a DataFrame to blocks of NumPy arrays that live beside the executors."""

@@ -1,0 +1,161 @@
+"""From an Arrow batch to a block, bad rows counted and left out."""
+
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_array
+
+from sparkdml.blocks.block import Block, Features
+from sparkdml.blocks.columns import Columns
+from sparkdml.blocks.violations import Violations
+
+
+@dataclass
+class Decoder:
+    """Decodes the batches of one partition, one after the other.
+
+    `size` is the number of features: known from the columns, or taken from the first vector met.
+    """
+
+    columns: Columns
+    partition: int
+    size: int | None = None
+    seen: int = 0
+    violations: Violations = field(default_factory=Violations)
+
+    def decode(self, batch: pa.RecordBatch) -> Block:
+        """The good rows of a batch as a block; every bad value of the others is counted in `violations`."""
+        bad = np.zeros(batch.num_rows, bool)
+        for role, name in self.columns.roles.items():
+            bad |= self._bad_numbers(batch.column(role), name)
+        if "weight" in self.columns.roles:
+            bad |= self._bad_weights(batch.column("weight"))
+        read = {"scalars": self._scalars, "vector": self._vectors, "array": self._arrays}
+        X, rows = read[self.columns.kind](batch, bad)
+        self.seen += batch.num_rows
+        if bad.any():
+            X, rows = X[np.flatnonzero(~bad[rows])], rows[~bad[rows]]
+        return _block(batch, X, rows)
+
+    def _scalars(self, batch: pa.RecordBatch, bad: np.ndarray) -> tuple[Features, np.ndarray]:
+        self.size = len(self.columns.features)
+        columns = [batch.column(f"x{j}") for j in range(self.size)]
+        X = np.empty((batch.num_rows, self.size))
+        for j, column in enumerate(columns):
+            X[:, j] = column.to_numpy(zero_copy_only=False)  # a null becomes a NaN
+        if not np.isfinite(X).all():
+            for column, name in zip(columns, self.columns.features, strict=True):
+                bad |= self._bad_numbers(column, name)
+        return X, np.arange(batch.num_rows)
+
+    def _vectors(self, batch: pa.RecordBatch, bad: np.ndarray) -> tuple[Features, np.ndarray]:
+        column, rows = self._present(batch.column("x0"), bad)
+        kind, size, _, values = column.flatten()
+        dense = kind.to_numpy() == 1
+        sizes = np.where(dense, pc.list_value_length(values), pc.fill_null(size, 0))
+        whole = self._of_one_size(sizes, rows, bad)
+        _, _, indices, values = column.filter(pa.array(whole)).flatten()
+        X = _vector_features(dense[whole], indices, values, self.size or 0)
+        self._check_values(X, rows[whole], bad)
+        return X, rows[whole]
+
+    def _arrays(self, batch: pa.RecordBatch, bad: np.ndarray) -> tuple[Features, np.ndarray]:
+        column, rows = self._present(batch.column("x0"), bad)
+        whole = self._of_one_size(pc.list_value_length(column).to_numpy(), rows, bad)
+        flat = column.filter(pa.array(whole)).flatten()
+        shape = (int(whole.sum()), self.size or 0)
+        X = flat.to_numpy(zero_copy_only=False).reshape(shape)
+        self._check_values(X, rows[whole], bad, flat.is_null().to_numpy(zero_copy_only=False).reshape(shape))
+        return X, rows[whole]
+
+    def _present(self, column: pa.Array, bad: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+        """The vectors that are there, and their row numbers; null ones are counted."""
+        null = column.is_null().to_numpy(zero_copy_only=False)
+        self._count(null, self.columns.features[0], "null")
+        bad |= null
+        return (column.filter(pa.array(~null)) if null.any() else column), np.flatnonzero(~null)
+
+    def _of_one_size(self, sizes: np.ndarray, rows: np.ndarray, bad: np.ndarray) -> np.ndarray:
+        """Which vectors have the size of the first; the others are counted."""
+        if self.size is None and len(sizes):
+            self.size = int(sizes[0])
+        ragged = sizes != self.size
+        if ragged.any():
+            i = int(np.argmax(ragged))
+            example = f"size {sizes[i]} instead of {self.size} in {self._place(rows[i])}"
+            self.violations.add(self.columns.features[0], "ragged", int(ragged.sum()), example)
+            bad[rows[ragged]] = True
+        return ~ragged
+
+    def _check_values(self, X: Features, rows: np.ndarray, bad: np.ndarray, nulls: np.ndarray | None = None) -> None:
+        """Count the nulls, NaNs and infinities inside of vectors."""
+        if np.isfinite(X if isinstance(X, np.ndarray) else X.data).all():
+            return
+        where, which, values = _not_finite(X)
+        null = np.zeros(len(where), bool) if nulls is None else nulls[where, which]
+        kinds = {"null": null, "NaN": np.isnan(values) & ~null, "infinite": np.isinf(values)}
+        name = self.columns.features[0]
+        for kind, match in kinds.items():
+            if match.any():
+                i = int(np.argmax(match))
+                example = f"{name}[{which[i]}] in {self._place(rows[where[i]])}"
+                self.violations.add(name, kind, int(match.sum()), example)
+        bad[rows[where]] = True
+
+    def _bad_numbers(self, column: pa.Array, name: str) -> np.ndarray:
+        """Which values of a numeric column are null, NaN or infinite; each kind is counted."""
+        values = column.to_numpy(zero_copy_only=False)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            null = column.is_null().to_numpy(zero_copy_only=False)
+            self._count(null, name, "null")
+            self._count(np.isnan(values) & ~null, name, "NaN")
+            self._count(np.isinf(values), name, "infinite")
+        return bad
+
+    def _bad_weights(self, column: pa.Array) -> np.ndarray:
+        values = column.to_numpy(zero_copy_only=False)
+        bad = (values < 0) & np.isfinite(values)
+        if bad.any():
+            self._count(bad, self.columns.roles["weight"], "negative", f"{values[np.argmax(bad)]:g} in ")
+        return bad
+
+    def _count(self, bad: np.ndarray, name: str, kind: str, value: str = "") -> None:
+        if bad.any():
+            self.violations.add(name, kind, int(bad.sum()), value + self._place(int(np.argmax(bad))))
+
+    def _place(self, row: int) -> str:
+        return f"row {self.seen + row} of partition {self.partition}"
+
+
+def _vector_features(dense: np.ndarray, indices: pa.ListArray, values: pa.ListArray, size: int) -> Features:
+    """The features of vectors of one size: dense where all vectors are, else CSR."""
+    data = values.flatten().to_numpy()
+    if dense.all():
+        return data.reshape(-1, size)
+    lengths = pc.list_value_length(values).to_numpy()
+    columns = np.empty(len(data), np.int32)
+    from_dense = np.repeat(dense, lengths)
+    columns[from_dense] = np.tile(np.arange(size, dtype=np.int32), int(dense.sum()))
+    columns[~from_dense] = indices.flatten().to_numpy()
+    return csr_array((data, columns, np.append(0, np.cumsum(lengths))), shape=(len(dense), size))
+
+
+def _not_finite(X: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and value of each number that is not finite."""
+    if isinstance(X, np.ndarray):
+        where, which = np.nonzero(~np.isfinite(X))
+        return where, which, X[where, which]
+    at = np.flatnonzero(~np.isfinite(X.data))
+    return np.searchsorted(X.indptr, at, side="right") - 1, X.indices[at], X.data[at]
+
+
+def _block(batch: pa.RecordBatch, X: Features, rows: np.ndarray) -> Block:
+    """The block of the rows of a batch whose features are X."""
+    roles = [f.name for f in fields(Block) if f.name in batch.schema.names]
+    parts = {role: batch.column(role).to_numpy(zero_copy_only=False)[rows] for role in roles}
+    if "fold" in parts:
+        parts["fold"] = parts["fold"].astype(np.int32)
+    return Block(X, **parts)

@@ -1,0 +1,212 @@
+"""Packing: one Spark task turns its partition into array files and returns a small handle."""
+
+import os
+import pickle
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyspark import TaskContext
+
+from sparkdml.blocks.block import Block, concatenate, settle
+from sparkdml.blocks.columns import Columns
+from sparkdml.blocks.decode import Decoder
+from sparkdml.blocks.stats import Statistics
+from sparkdml.blocks.store import Handle, Writer
+from sparkdml.blocks.violations import Violations
+
+BLOCK_BYTES = 1 << 24  # rows are permuted within blocks of this size, which a worker holds twice
+REPORT = "report.pickle"
+SCHEMA = "handle binary"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every packing task knows: the columns, the number of features if known, the seed, the pack's name."""
+
+    columns: Columns
+    size: int | None
+    skip: bool
+    seed: int
+    name: str
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pack one partition: the function of `mapInArrow`. Never raises over bad data: it counts them."""
+        context = TaskContext.get()
+        partition = context.partitionId() if context else 0
+        packer = Packer(self, partition, scratch_directory(self.name, partition))
+        for batch in batches:
+            packer.add(batch)
+        handle = pickle.dumps(packer.finish())
+        yield pa.RecordBatch.from_pydict({"handle": pa.array([handle], pa.binary())})
+
+
+@dataclass(frozen=True)
+class Report:
+    """What packing tells of the rows: merged over the partitions, it says whether they can be used.
+
+    `sizes` has the row count of each vector size that was the first of a partition, and that partition.
+    """
+
+    statistics: Statistics | None
+    violations: Violations
+    rows_seen: int
+    sizes: dict[int, tuple[int, int]]
+    nbytes: int  # of all partitions
+    largest: int  # of the largest one
+
+    def merge(self, other: "Report") -> "Report":
+        """The report of the rows of both."""
+        statistics = self.statistics or other.statistics
+        sizes = dict(self.sizes)
+        for size, (rows, partition) in other.sizes.items():
+            seen, first = sizes.get(size, (0, partition))
+            sizes[size] = (seen + rows, first)
+        if self.statistics and other.statistics:
+            alike = len(self.statistics.mean) == len(other.statistics.mean)
+            statistics = self.statistics.merge(other.statistics) if alike else self.statistics
+        return Report(
+            statistics,
+            self.violations.merge(other.violations),
+            self.rows_seen + other.rows_seen,
+            sizes,
+            self.nbytes + other.nbytes,
+            max(self.largest, other.largest),
+        )
+
+
+@dataclass
+class Packer:
+    """Packs the batches of one partition."""
+
+    plan: Plan
+    partition: int
+    directory: Path
+    pending: list[Block] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.decoder = Decoder(self.plan.columns, self.partition, self.plan.size)
+        self.writer = Writer(self.directory)
+        self.statistics: Statistics | None = None
+        self.digest = RowDigest(self.plan.seed)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Decode a batch; write a block when there are rows enough for one."""
+        block = self.decoder.decode(batch)
+        if not block.rows or self.decoder.violations.fatal(self.plan.skip):
+            return
+        self.digest.add(block)
+        if self.pending and type(block.features) is not type(self.pending[0].features):
+            self._flush()
+        self.pending.append(block)
+        if sum(block.nbytes for block in self.pending) >= BLOCK_BYTES:
+            self._flush()
+
+    def finish(self) -> Handle:
+        """Write what is left, and the report; return the handle."""
+        self._flush()
+        size = self.decoder.size or 0
+        if self.decoder.violations.fatal(self.plan.skip):
+            self.writer.discard()
+            self.writer = Writer(self.directory)
+        handle = Handle(
+            self.partition,
+            str(self.directory),
+            size,
+            tuple(self.writer.layouts),
+            tuple(self.writer.files),
+            *self.digest.values,
+            self.writer.close(),
+        )
+        rows = self.decoder.seen
+        sizes = {size: (rows, self.partition)} if self.decoder.size is not None and rows else {}
+        report = Report(self.statistics, self.decoder.violations, rows, sizes, handle.nbytes, handle.nbytes)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / REPORT).write_bytes(pickle.dumps(report))
+        return handle
+
+    def _flush(self) -> None:
+        """Permute the pending rows, so that any window of the block is a random sample of it, and write them."""
+        if not self.pending:
+            return
+        block = concatenate(self.pending)
+        self.pending = []
+        key = [self.plan.seed, self.partition, len(self.writer.layouts)]
+        block = settle(block[np.random.Generator(np.random.Philox(seed_of(key))).permutation(block.rows)])
+        self.writer.append(block)
+        statistics = Statistics.of(block)
+        self.statistics = self.statistics.merge(statistics) if self.statistics else statistics
+
+
+def seed_of(key: list[int]) -> np.random.SeedSequence:
+    """A seed that is a function of the key alone."""
+    return np.random.SeedSequence([part & 0xFFFFFFFFFFFFFFFF for part in key])
+
+
+def read_report(handle: Handle) -> Report:
+    """What the packing of this partition had to tell; raises FileNotFoundError where its files are gone."""
+    report: Report = pickle.loads((Path(handle.directory) / REPORT).read_bytes())
+    return report
+
+
+def scratch_directory(name: str, partition: int) -> Path:
+    """A new directory for one partition, under the scratch directories that Spark clears when it ends."""
+    roots = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")
+    root = roots[partition % len(roots)] or os.environ.get("TMPDIR", "/tmp")
+    return Path(root) / name / f"{partition:06d}-{uuid.uuid4().hex[:12]}"
+
+
+class RowDigest:
+    """Hashes of the rows: one whatever their order, one that knows it. Equal rows, however stored, hash alike.
+
+    A row hashes to a keyed linear form of its bits (multilinear hashing), finished by a multiply and shift.
+    """
+
+    MIX = np.uint64(0x9E3779B97F4A7C15)
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.keys = np.empty(0, np.uint64)
+        self.rows = 0
+        self.digest = np.uint64(0)
+        self.order = np.uint64(0)
+
+    @property
+    def values(self) -> tuple[int, int]:
+        """The hash of the rows and the hash of the rows in their order."""
+        return int(self.digest), int(self.order)
+
+    def add(self, block: Block) -> None:
+        """Add the rows of a block after the others."""
+        with np.errstate(over="ignore"):
+            hashes = self._hash(block)
+            places = np.arange(self.rows, self.rows + block.rows, dtype=np.uint64)
+            self.digest += hashes.sum(dtype=np.uint64)
+            self.order += (hashes * (2 * places + 1)).sum(dtype=np.uint64)
+            self.rows += block.rows
+
+    def _hash(self, block: Block) -> np.ndarray:
+        extra = [part for part in (block.label, block.weight, block.offset) if part is not None]
+        keys = self._keys(block.columns + len(extra))
+        hashes = _hash_features(block, keys)
+        for part, key in zip(extra, keys[block.columns :], strict=True):
+            hashes = hashes + np.ascontiguousarray(part).view(np.uint64) * key
+        hashes = (hashes ^ (hashes >> np.uint64(32))) * self.MIX
+        return hashes ^ (hashes >> np.uint64(29))
+
+    def _keys(self, count: int) -> np.ndarray:
+        if len(self.keys) != count:
+            generator = np.random.Generator(np.random.Philox(seed_of([self.seed])))
+            self.keys = generator.integers(0, 1 << 63, count, np.uint64) * np.uint64(2) + np.uint64(1)
+        return self.keys
+
+
+def _hash_features(block: Block, keys: np.ndarray) -> np.ndarray:
+    X = block.features
+    if isinstance(X, np.ndarray):
+        return np.ascontiguousarray(X).view(np.uint64) @ keys[: block.columns]
+    terms = np.append(np.uint64(0), np.cumsum(X.data.view(np.uint64) * keys[X.indices]))
+    return terms[X.indptr[1:]] - terms[X.indptr[:-1]]

@@ -1,0 +1,144 @@
+"""Statistics of the columns, merged pairwise.
+
+Source: T. Chan, G. Golub, R. LeVeque, Algorithms for Computing the Sample Variance (1983).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparkdml.blocks.block import Block
+
+MAX_LABELS = 256  # above so many distinct values a label is not counted: it is no class
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Moments of the columns: the d features, then the label. Rows of weight zero count in `count` only.
+
+    Attributes
+    ----------
+    count, weight : rows, and the sum of their weights.
+    mean, m2 : weighted means and sums of squared deviations from them, (d + 1,).
+    low, high : the smallest and largest value, (d + 1,).
+    nonzeros : how many feature values are stored and not zero.
+    labels : rows and weight of each label, or None above 256 labels.
+    """
+
+    count: int
+    weight: float
+    mean: np.ndarray
+    m2: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    nonzeros: int
+    labels: dict[float, tuple[int, float]] | None
+
+    @classmethod
+    def empty(cls, columns: int) -> "Statistics":
+        """Statistics of no rows of `columns` features."""
+        p = columns + 1
+        return cls(0, 0.0, np.zeros(p), np.zeros(p), np.full(p, np.inf), np.full(p, -np.inf), 0, {})
+
+    @classmethod
+    def of(cls, block: Block) -> "Statistics":
+        """Statistics of one block: two looks at each chunk of dense rows, from the cache."""
+        total = cls.empty(block.columns)
+        for chunk in block.chunks() if isinstance(block.features, np.ndarray) else [block]:
+            total = total.merge(_of_chunk(chunk))
+        return total
+
+    @property
+    def center(self) -> np.ndarray:
+        """The mean, exactly the value of a column that never changes, (d + 1,)."""
+        return np.where(self.low < self.high, self.mean, self.low)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """m2 / weight, exactly zero for a column that never changes, (d + 1,)."""
+        return np.where(self.low < self.high, self.m2 / max(self.weight, np.finfo(float).tiny), 0.0)
+
+    @property
+    def density(self) -> float:
+        """The share of feature values that are not zero."""
+        return self.nonzeros / max(self.count * (len(self.mean) - 1), 1)
+
+    def merge(self, other: "Statistics") -> "Statistics":
+        """The statistics of the rows of both."""
+        weight = self.weight + other.weight
+        share = other.weight / weight if weight else 0.0
+        delta = other.mean - self.mean
+        return Statistics(
+            self.count + other.count,
+            weight,
+            self.mean + delta * share,
+            self.m2 + other.m2 + delta * delta * (self.weight * share),
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+            self.nonzeros + other.nonzeros,
+            _merge_labels(self.labels, other.labels),
+        )
+
+
+def _of_chunk(chunk: Block) -> Statistics:
+    count = chunk.rows
+    labels = _count_labels(chunk)
+    if chunk.weight is not None and not np.all(chunk.weight):
+        chunk = chunk[np.flatnonzero(chunk.weight)]
+    weight = float(chunk.weights.sum())
+    if not chunk.rows:
+        empty = Statistics.empty(chunk.columns)
+        return Statistics(count, 0.0, empty.mean, empty.m2, empty.low, empty.high, 0, labels)
+    moments = _dense_moments if isinstance(chunk.features, np.ndarray) else _sparse_moments
+    columns = np.array(moments(chunk, weight))
+    centred = chunk.label - (mean := float(chunk.weights @ chunk.label) / weight)
+    label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
+    mean_, m2, low, high = np.column_stack([columns, label])
+    return Statistics(count, weight, mean_, m2, low, high, int(_nonzeros(chunk)), labels)
+
+
+def _dense_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:
+    X = np.asarray(chunk.features)
+    mean = chunk.weights @ X / weight
+    return mean, chunk.weights @ np.square(X - mean), X.min(axis=0), X.max(axis=0)
+
+
+def _sparse_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:
+    """The zeros that are not stored count once, by their weight: nothing cancels."""
+    X = chunk.features
+    d = chunk.columns
+    row_weights = np.repeat(chunk.weights, np.diff(X.indptr))
+    mean = np.bincount(X.indices, row_weights * X.data, d) / weight
+    stored = np.bincount(X.indices, row_weights, d)
+    m2 = np.bincount(X.indices, row_weights * np.square(X.data - mean[X.indices]), d)
+    m2 += np.maximum(weight - stored, 0.0) * mean**2
+    gaps = np.bincount(X.indices, minlength=d) < chunk.rows
+    low, high = np.where(gaps, 0.0, np.inf), np.where(gaps, 0.0, -np.inf)
+    np.minimum.at(low, X.indices, X.data)
+    np.maximum.at(high, X.indices, X.data)
+    return mean, m2, low, high
+
+
+def _nonzeros(chunk: Block) -> int:
+    X = chunk.features
+    return np.count_nonzero(X if isinstance(X, np.ndarray) else X.data)
+
+
+def _count_labels(chunk: Block) -> dict[float, tuple[int, float]] | None:
+    values, which, counts = np.unique(chunk.label, return_inverse=True, return_counts=True)
+    if len(values) > MAX_LABELS:
+        return None
+    weights = np.bincount(which, chunk.weights, len(values))
+    return {float(v): (int(n), float(w)) for v, n, w in zip(values, counts, weights, strict=True)}
+
+
+def _merge_labels(
+    a: dict[float, tuple[int, float]] | None, b: dict[float, tuple[int, float]] | None
+) -> dict[float, tuple[int, float]] | None:
+    if a is None or b is None:
+        return None
+    merged = dict(a)
+    for label, (count, weight) in b.items():
+        seen, sum_ = merged.get(label, (0, 0.0))
+        merged[label] = (seen + count, sum_ + weight)
+    return merged if len(merged) <= MAX_LABELS else None

@@ -1,0 +1,177 @@
+"""Blocks of one partition as plain array files in a directory of their own."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from sparkdml.blocks.block import CHUNK_BYTES, Block
+
+# What stands in which file; the parts of CSR blocks have files of their own.
+FILES = {
+    "dense": np.dtype("<f8"),
+    "data": np.dtype("<f8"),
+    "indices": np.dtype("<i4"),
+    "indptr": np.dtype("<i8"),
+    "label": np.dtype("<f8"),
+    "weight": np.dtype("<f8"),
+    "offset": np.dtype("<f8"),
+    "fold": np.dtype("<i4"),
+}
+ROLES = ("label", "weight", "offset", "fold")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One stored block: its rows, and its stored values where it is CSR, else -1."""
+
+    rows: int
+    nonzeros: int = -1
+
+
+@dataclass(frozen=True)
+class Handle:
+    """All that Spark keeps of a packed partition.
+
+    Attributes
+    ----------
+    partition : its number.
+    directory : where its files are, on the machine that packed it.
+    columns : d, the number of features.
+    layouts : its blocks, in order.
+    parts : which of the files it has.
+    digest : a hash of the rows, whatever their order. `order` is one that knows the order.
+    nbytes : the size of the files.
+    """
+
+    partition: int
+    directory: str
+    columns: int
+    layouts: tuple[Layout, ...]
+    parts: tuple[str, ...]
+    digest: int
+    order: int
+    nbytes: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows the partition has."""
+        return sum(layout.rows for layout in self.layouts)
+
+
+@dataclass
+class Writer:
+    """Appends blocks to the files of a directory."""
+
+    directory: Path
+    layouts: list[Layout] = field(default_factory=list)
+    files: dict[str, BinaryIO] = field(default_factory=dict)
+
+    def append(self, block: Block) -> None:
+        """Write one block after the others."""
+        X = block.features
+        if isinstance(X, np.ndarray):
+            self._write("dense", X)
+            self.layouts.append(Layout(block.rows))
+        else:
+            for part in ("data", "indices", "indptr"):
+                self._write(part, getattr(X, part))
+            self.layouts.append(Layout(block.rows, X.nnz))
+        for role in ROLES:
+            if getattr(block, role) is not None:
+                self._write(role, getattr(block, role))
+
+    def close(self) -> int:
+        """Close the files and return their size in bytes."""
+        for file in self.files.values():
+            file.close()
+        return sum((self.directory / part).stat().st_size for part in self.files)
+
+    def discard(self) -> None:
+        """Close the files and remove them."""
+        for file in self.files.values():
+            file.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _write(self, part: str, array: np.ndarray) -> None:
+        if part not in self.files:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.files[part] = open(self.directory / part, "wb")  # noqa: SIM115 - closed in close()
+        self.files[part].write(np.ascontiguousarray(array, FILES[part]).data)
+
+
+class Missing(Exception):
+    """The files of a partition are not on this machine."""
+
+
+def read_chunks(handle: Handle, size: int = CHUNK_BYTES) -> Iterator[Block]:
+    """The rows of a partition in chunks of about `size` bytes, read into one reused buffer.
+
+    A chunk is valid until the next one is asked for. Raises `Missing` before the first where a file is gone.
+    """
+    files: dict[str, BinaryIO] = {}
+    try:
+        for part in handle.parts:
+            files[part] = open(Path(handle.directory) / part, "rb", buffering=0)  # noqa: SIM115
+            if part == "dense":
+                os.posix_fadvise(files[part].fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        # At least one dense row; of sparse rows so many that sums as wide as the features are not what takes the time.
+        buffer = np.empty(max(size // 8, handle.columns))
+        for layout in handle.layouts:
+            rest = {role: _read(files[role], FILES[role], layout.rows) for role in ROLES if role in files}
+            read = _dense_chunks if layout.nonzeros < 0 else _sparse_chunks
+            yield from read(files, handle.columns, layout, rest, buffer)
+    except FileNotFoundError as error:
+        raise Missing(handle.partition) from error
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _dense_chunks(
+    files: dict[str, BinaryIO], columns: int, layout: Layout, rest: dict[str, np.ndarray], buffer: np.ndarray
+) -> Iterator[Block]:
+    step = max(1, len(buffer) // max(columns, 1))
+    for start in range(0, layout.rows, step):
+        rows = slice(start, min(start + step, layout.rows))
+        count = rows.stop - start
+        X = buffer[: count * columns]
+        _fill(files["dense"], X)
+        yield Block(X.reshape(count, columns), **{role: part[rows] for role, part in rest.items()})
+
+
+def _sparse_chunks(
+    files: dict[str, BinaryIO], columns: int, layout: Layout, rest: dict[str, np.ndarray], buffer: np.ndarray
+) -> Iterator[Block]:
+    indptr = _read(files["indptr"], FILES["indptr"], layout.rows + 1)
+    start = 0
+    while start < layout.rows:
+        stop = int(np.searchsorted(indptr, indptr[start] + len(buffer), side="right")) - 1
+        rows = slice(start, min(max(stop, start + 1), layout.rows))
+        count = int(indptr[rows.stop] - indptr[start])
+        data = _read(files["data"], FILES["data"], count)
+        indices = _read(files["indices"], FILES["indices"], count)
+        local = (indptr[start : rows.stop + 1] - indptr[start]).astype(np.int32)
+        X = csr_array((data, indices, local), shape=(rows.stop - start, columns))
+        yield Block(X, **{role: part[rows] for role, part in rest.items()})
+        start = rows.stop
+
+
+def _read(file: BinaryIO, dtype: np.dtype, count: int) -> np.ndarray:
+    array = np.empty(count, dtype)
+    _fill(file, array)
+    return array
+
+
+def _fill(file: BinaryIO, array: np.ndarray) -> None:
+    view = memoryview(array).cast("B") if array.size else memoryview(b"")
+    while len(view):
+        count = file.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise OSError(f"{file.name} is shorter than when it was packed")
+        view = view[count:]

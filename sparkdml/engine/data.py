@@ -1,0 +1,115 @@
+"""The seam between the two halves of the library: data that answer queries, wherever their blocks are."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+
+from sparkdml.blocks.block import CHUNK_BYTES, Block
+from sparkdml.blocks.stats import Statistics
+from sparkdml.engine.kernels import Kernels
+from sparkdml.engine.tree import Node, combine, height
+from sparkdml.errors import DataError
+from sparkdml.optim.queries import Answer, Query
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The answers of some partitions to the queries of one pass."""
+
+    values: list[Answer]
+
+    def merge(self, other: "Answers") -> "Answers":
+        """The answers of both."""
+        return Answers([a.merge(b) for a, b in zip(self.values, other.values, strict=True)])  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a pass is made, whatever it asks; none of it changes an answer by more than rounding.
+
+    Attributes
+    ----------
+    depth : of the tree in which the partitions are summed, where their answers are many or large.
+    chunk_bytes : rows are worked on in chunks of about this size.
+    """
+
+    depth: int = 2
+    chunk_bytes: int = CHUNK_BYTES
+
+
+DEFAULT_READING = Reading()
+
+
+class Data(ABC):
+    """Rows that were read once and can be asked many times.
+
+    Attributes
+    ----------
+    statistics : of the columns.
+    feature_names : (d,).
+    passes : how many passes were made.
+    """
+
+    statistics: Statistics
+    feature_names: tuple[str, ...]
+    passes: int = 0
+
+    def run(self, queries: Sequence[Query], reading: Reading = DEFAULT_READING) -> list[Answer]:
+        """Answer all queries in one pass."""
+        self.passes += 1
+        return self._run(list(queries), reading)
+
+    @abstractmethod
+    def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
+        """One pass."""
+
+    def fits_driver(self, size: int) -> bool:
+        """Whether the driver can take an answer of so many bytes."""
+        return True
+
+
+class LocalData(Data):
+    """Arrays in this process, as rows of one or more partitions.
+
+    >>> data = LocalData(np.array([[1.0], [2.0]]), np.array([3.0, 5.0]))
+    >>> data.statistics.mean
+    array([1.5, 4. ])
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray | csr_array,
+        label: np.ndarray,
+        weight: np.ndarray | None = None,
+        offset: np.ndarray | None = None,
+        fold: np.ndarray | None = None,
+        feature_names: Sequence[str] | None = None,
+        partitions: int = 1,
+    ) -> None:
+        X = csr_array(features) if issparse(features) else np.ascontiguousarray(features, float)
+        block = Block(X, np.asarray(label, float), weight, offset, fold)
+        if not block.rows:
+            raise DataError("there are no rows: give at least one.")
+        self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]
+        nodes = [((0, p), Statistics.of(part)) for p, part in enumerate(self.blocks)]
+        self.statistics = combine(nodes, partitions)[0][1]
+        self.feature_names = tuple(feature_names or (f"x{j}" for j in range(block.columns)))
+
+    def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
+        nodes = []
+        for p, block in enumerate(self.blocks):
+            kernels = Kernels(queries, block.columns)
+            for chunk in block.chunks(reading.chunk_bytes):
+                kernels.add(chunk)
+            nodes.append(((0, p), Answers(kernels.answers())))
+        answers: Answers = root(combine(nodes, len(nodes)), len(nodes))
+        return answers.values
+
+
+def root(nodes: Sequence[Node], count: int) -> Any:
+    """The value at the root of a tree of `count` partitions."""
+    return dict(nodes)[height(count), 0]

@@ -1,0 +1,204 @@
+"""The sums that answer a query, one kernel a kind of query: the only code that touches every row.
+
+A kernel is built once a partition from all queries of its kind, so that K models read the rows once: their
+weights stand beside each other as columns of one matrix, margins have shape (rows, K, C).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.linalg import blas
+
+from sparkdml.blocks.block import Block
+from sparkdml.optim.queries import Answer, Gradient, GradientSums, Gram, GramSums, Line, LineSums, Query
+
+
+class Kernel(Protocol):
+    """Sums over rows for some queries of one kind."""
+
+    def add(self, block: Block) -> None:
+        """Add the rows of a block to the sums."""
+
+    def answers(self) -> list[Answer]:
+        """The sums, one answer a query."""
+
+
+class Kernels:
+    """The kernels that together answer a list of queries in one reading of the rows."""
+
+    def __init__(self, queries: Sequence[Query], columns: int) -> None:
+        groups: dict[Any, list[int]] = {}
+        for i, query in enumerate(queries):
+            groups.setdefault(_group(query), []).append(i)
+        self.places = list(groups.values())
+        self.kernels: list[Kernel] = [
+            KERNELS[type(queries[places[0]])]([queries[i] for i in places], columns) for places in self.places
+        ]
+
+    def add(self, block: Block) -> None:
+        """Add the rows of a block to every sum."""
+        for kernel in self.kernels:
+            kernel.add(block)
+
+    def answers(self) -> list[Answer]:
+        """One answer a query, in the order of the queries."""
+        found: dict[int, Answer] = {}
+        for places, kernel in zip(self.places, self.kernels, strict=True):
+            found.update(zip(places, kernel.answers(), strict=True))
+        return [found[i] for i in range(len(found))]
+
+
+def _group(query: Query) -> Any:
+    """What queries must share to be one kernel's."""
+    if isinstance(query, Gram):
+        return Gram, query.fold, query.shift.tobytes()
+    return type(query), query.loss.name, len(query.steps) if isinstance(query, Line) else 0
+
+
+def row_weights(block: Block, folds: np.ndarray) -> np.ndarray:
+    """The weight of each row for each model, (rows, K); zero where the model leaves the row's fold out."""
+    weights = np.broadcast_to(block.weights[:, None], (block.rows, len(folds)))
+    if block.fold is None or np.all(folds < 0):
+        return weights
+    return np.where(block.fold[:, None] == folds, 0.0, weights)
+
+
+class GradientKernel:
+    """Loss and gradient of K models: Z = X W, then X^T R with R the weighted derivatives by the margins."""
+
+    def __init__(self, queries: Sequence[Gradient], columns: int) -> None:
+        self.loss = queries[0].loss
+        self.folds = np.array([query.fold for query in queries])
+        self.W = np.hstack([query.w for query in queries])
+        self.b = np.stack([query.b for query in queries])
+        K, C = self.b.shape
+        self.value, self.weight = np.zeros(K), np.zeros(K)
+        self.G, self.g = np.zeros((columns, K * C)), np.zeros((K, C))
+
+    def add(self, block: Block) -> None:
+        X, y = block.features, block.label[:, None]
+        z = margins(block, self.W, self.b)
+        s = row_weights(block, self.folds)
+        self.value += np.einsum("nk,nk->k", s, self.loss.value(y, z))
+        R = self.loss.gradient(y, z) * s[..., None]
+        self.G += X.T @ R.reshape(block.rows, -1)
+        self.g += R.sum(axis=0)
+        self.weight += s.sum(axis=0)
+
+    def answers(self) -> list[Answer]:
+        K, C = self.g.shape
+        G = self.G.reshape(-1, K, C)
+        return [GradientSums(float(self.value[k]), G[:, k].copy(), self.g[k], float(self.weight[k])) for k in range(K)]
+
+
+class LineKernel:
+    """The loss of K models at T steps along a line each: two products with X, whatever T is."""
+
+    def __init__(self, queries: Sequence[Line], columns: int) -> None:
+        self.loss = queries[0].loss
+        self.folds = np.array([query.fold for query in queries])
+        self.steps = np.stack([query.steps for query in queries])
+        self.W = np.hstack([query.w for query in queries] + [query.dw for query in queries])
+        self.b = np.stack([query.b for query in queries])
+        self.db = np.stack([query.db for query in queries])
+        self.values, self.slopes = np.zeros(self.steps.shape), np.zeros(self.steps.shape)
+        self.weight = np.zeros(len(queries))
+
+    def add(self, block: Block) -> None:
+        K = len(self.folds)
+        both = (block.features @ self.W).reshape(block.rows, 2 * K, -1)
+        z, dz = both[:, :K] + self.b, both[:, K:] + self.db
+        if block.offset is not None:
+            z += block.offset[:, None, None]
+        s = row_weights(block, self.folds)
+        y = block.label[:, None]
+        for t, steps in enumerate(self.steps.T):
+            at = z + steps[:, None] * dz
+            self.values[:, t] += np.einsum("nk,nk->k", s, self.loss.value(y, at))
+            self.slopes[:, t] += np.einsum("nk,nkc,nkc->k", s, self.loss.gradient(y, at), dz)
+        self.weight += s.sum(axis=0)
+
+    def answers(self) -> list[Answer]:
+        rows = zip(self.values, self.slopes, self.weight, strict=True)
+        return [LineSums(values, slopes, float(weight)) for values, slopes, weight in rows]
+
+
+GRAM_ROWS = 512  # rows a `syrk`: enough that the matrix it adds to is not what takes the time
+
+
+class GramKernel:
+    """Moments of (features, label) about the shift: `syrk` on dense rows, sparse products on CSR."""
+
+    def __init__(self, queries: Sequence[Gram], columns: int) -> None:
+        self.count = len(queries)
+        self.shift, self.folds = queries[0].shift, np.array([queries[0].fold])
+        p = columns + 1
+        self.weight, self.first = 0.0, np.zeros(p)
+        self.upper = np.zeros((p, p), order="F")  # what dense rows add
+        self.full: np.ndarray | None = None  # what CSR rows add
+        self.pending, self.filled = np.empty((0, p)), 0
+
+    def add(self, block: Block) -> None:
+        s = row_weights(block, self.folds)[:, 0]
+        self.weight += float(s.sum())
+        if not isinstance(block.features, np.ndarray):
+            self._add_sparse(block, s)
+            return
+        for start in range(0, block.rows, GRAM_ROWS):
+            rows = slice(start, start + GRAM_ROWS)
+            self._add_dense(block.features[rows], block.label[rows], s[rows])
+
+    def _add_dense(self, X: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
+        """Collect shifted rows times the square root of their weight, and add their products when there are enough."""
+        if not len(self.pending):
+            self.pending = np.empty((GRAM_ROWS, len(self.shift)))
+        if self.filled + len(y) > GRAM_ROWS:
+            self._flush()
+        V = self.pending[self.filled : self.filled + len(y)]
+        np.subtract(X, self.shift[:-1], out=V[:, :-1])
+        np.subtract(y, self.shift[-1], out=V[:, -1])
+        self.first += s @ V
+        V *= np.sqrt(s)[:, None]
+        self.filled += len(y)
+
+    def _flush(self) -> None:
+        V = self.pending[: self.filled]
+        self.upper = blas.dsyrk(1.0, V.T, beta=1.0, c=self.upper, overwrite_c=1)
+        self.filled = 0
+
+    def _add_sparse(self, block: Block, s: np.ndarray) -> None:
+        """Columns without a shift stay sparse, the others and the label become dense."""
+        if self.full is None:
+            self.full = np.zeros((len(self.shift),) * 2)
+        X = block.features
+        near = np.flatnonzero(self.shift[:-1] == 0.0)
+        far = np.append(np.flatnonzero(self.shift[:-1]), len(self.shift) - 1)
+        D = np.column_stack([X[:, far[:-1]].toarray(), block.label]) - self.shift[far]
+        S = X[:, near] if len(far) > 1 else X
+        product = (S.T @ S.multiply(s[:, None]).tocsr()).tocoo()
+        self.full[near[product.coords[0]], near[product.coords[1]]] += product.data
+        cross = S.T @ (D * s[:, None])
+        self.full[np.ix_(near, far)] += cross
+        self.full[np.ix_(far, near)] += cross.T
+        self.full[np.ix_(far, far)] += D.T @ (D * s[:, None])
+        self.first[near] += S.T @ s
+        self.first[far] += s @ D
+
+    def answers(self) -> list[Answer]:
+        if self.filled:
+            self._flush()
+        lower = np.tril_indices(len(self.shift))
+        second = self.upper.T[lower]
+        if self.full is not None:
+            second = second + self.full[lower]
+        return [GramSums(self.weight, self.first, second)] * self.count
+
+
+def margins(block: Block, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """z = x.w + b + offset, (rows, K, C), for the weights W (d, K * C) and intercepts b (K, C)."""
+    z = (block.features @ W).reshape(block.rows, *b.shape) + b
+    return z if block.offset is None else z + block.offset[:, None, None]
+
+
+KERNELS: dict[type, Any] = {Gradient: GradientKernel, Line: LineKernel, Gram: GramKernel}

@@ -1,0 +1,69 @@
+"""The loop that is a fit: collect the pending queries, make one pass, hand the answers back."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparkdml.engine.data import DEFAULT_READING, Data, Reading
+from sparkdml.errors import DivergenceError
+from sparkdml.optim.problem import Problem
+from sparkdml.optim.solvers import Solver, State, StopReason, check_admissible
+
+logger = logging.getLogger("sparkdml")
+
+
+@dataclass
+class Fit:
+    """One model on its way: its problem, its solver, where the solver stands, and the passes it took part in."""
+
+    problem: Problem
+    solver: Solver
+    state: State
+    passes: int = 0
+
+
+def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Reading = DEFAULT_READING) -> list[Fit]:
+    """Run every solver to its end; all that are unfinished share each pass.
+
+    Each pass is logged at level INFO on the logger "sparkdml".
+
+    Raises
+    ------
+    SolverError : a solver cannot take its problem; before any pass.
+    DivergenceError : an objective is not finite.
+    """
+    for problem, solver in fits:
+        check_admissible(solver, problem)
+    running = [Fit(problem, solver, solver.init(problem)) for problem, solver in fits]
+    while pending := [fit for fit in running if fit.state.stop is StopReason.RUNNING]:
+        started = time.perf_counter()
+        answers = data.run([fit.solver.query(fit.problem, fit.state) for fit in pending], reading)
+        for fit, answer in zip(pending, answers, strict=True):
+            fit.state = fit.solver.step(fit.problem, fit.state, answer)
+            fit.passes += 1
+            _require_finite(fit)
+        _log(pending, len(running), time.perf_counter() - started)
+    return running
+
+
+def _require_finite(fit: Fit) -> None:
+    point = fit.state.point
+    if point is not None and not (np.isfinite(point.loss) and np.all(np.isfinite(point.gradient))):
+        raise DivergenceError(
+            f"the objective is {point.loss} after pass {fit.passes} of solver={fit.solver.name!r}: rescale the "
+            "columns, or raise regParam."
+        )
+
+
+def _log(pending: Sequence[Fit], fits: int, seconds: float) -> None:
+    first = pending[0]
+    context = {"pass": str(first.passes), "seconds": f"{seconds:.3f}", "solver": first.solver.name}
+    what = f"{len(pending)} of {fits} fits"
+    if fits == 1:
+        context["objective"] = repr(float(first.state.history[-1])) if len(first.state.history) else ""
+        what = f"objective {first.state.history[-1]:.10g}" if len(first.state.history) else first.solver.name
+    stop = f", {first.state.stop}" if fits == 1 and first.state.stop is not StopReason.RUNNING else ""
+    logger.info("pass %d: %s, %.2f s%s", first.passes, what, seconds, stop, extra={"context": context})

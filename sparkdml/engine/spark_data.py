@@ -1,0 +1,256 @@
+"""Packed partitions of a DataFrame: one job packs, each pass is a job over small handles."""
+
+import logging
+import math
+import uuid
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from pyspark import RDD, SparkContext, StorageLevel
+from pyspark.sql import DataFrame
+
+from sparkdml.blocks.columns import Columns, resolve_columns
+from sparkdml.blocks.pack import SCHEMA, Plan, Report
+from sparkdml.blocks.store import Handle
+from sparkdml.engine import tasks
+from sparkdml.engine.data import Data, Reading, root
+from sparkdml.engine.tasks import Request, Rows, Task
+from sparkdml.engine.tree import Node, combine, tree_aggregate
+from sparkdml.errors import (
+    ColumnTypeError,
+    DataError,
+    DataWarning,
+    NonDeterministicSourceError,
+    ParamError,
+    ReleasedError,
+)
+from sparkdml.optim.queries import Answer, Query
+
+logger = logging.getLogger("sparkdml")
+
+TASKS_PER_CORE = 4  # passes over more partitions than this are coalesced
+MAX_TASK_BYTES = 512 << 20  # but never so that a task reads more than this
+WARN_PARTITION_BYTES = 256 << 20
+DIRECT_BYTES = 4 << 20  # answers of less than this in all need no tree: a shuffle costs more than their transfer
+DRIVER_SHARE = 4  # answers may take one part in so many of what the driver can hold
+
+
+def pack(
+    df: DataFrame,
+    *,
+    featuresCol: str = "features",
+    labelCol: str = "label",
+    weightCol: str | None = None,
+    featuresCols: Sequence[str] | None = None,
+    offsetCol: str | None = None,
+    foldCol: str | None = None,
+    numPartitions: int | None = None,
+    handleInvalid: str = "error",
+    seed: int = 0,
+) -> "SparkData":
+    """Read a DataFrame once, into array files beside the executors, so that any number of fits can use them.
+
+    Parameters
+    ----------
+    df : the rows; it is evaluated once, by the job that packs.
+    featuresCol : a column of vectors (dense, sparse, mixed) or of arrays of numbers.
+    featuresCols : numeric columns, instead of `featuresCol`.
+    labelCol, weightCol, offsetCol, foldCol : numeric columns; weights are zero or more.
+    numPartitions : the number of tasks of a pass. By default as many as `df` has, but at most 4 a core as long as a
+        task reads no more than 512 MB.
+    handleInvalid : "error", or "skip" to leave out rows with a null, a NaN or an infinity.
+    seed : of the order in which the rows of a block are stored.
+
+    Returns
+    -------
+    SparkData, to be used in a `with` statement or released with `release()`.
+
+    Raises
+    ------
+    ColumnError, ColumnTypeError : before any job.
+    DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example.
+
+    Examples
+    --------
+    >>> df = spark.createDataFrame([(1.0, 2.0), (3.0, 4.0)], ["x", "label"])
+    >>> with pack(df, featuresCols=["x"]) as data:
+    ...     data.statistics.count, data.feature_names
+    (2, ('x',))
+    """
+    if df.isStreaming:
+        raise ColumnTypeError("a streaming DataFrame cannot be packed: write it to a table and pack that.")
+    if handleInvalid not in ("error", "skip"):
+        raise ParamError(f"handleInvalid={handleInvalid!r} is not one of 'error', 'skip'.")
+    if numPartitions is not None and numPartitions < 1:
+        raise ParamError(f"numPartitions={numPartitions} must be at least 1.")
+    columns = resolve_columns(df.schema, featuresCols or featuresCol, labelCol, weightCol, offsetCol, foldCol)
+    skip = handleInvalid == "skip"
+    plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}")
+    selected = columns.select(df)
+    packed = selected.mapInArrow(plan, SCHEMA).rdd  # the one look at the plan's partitions
+    if numPartitions and numPartitions > packed.getNumPartitions():
+        packed = selected.repartition(numPartitions).mapInArrow(plan, SCHEMA).rdd
+    return SparkData(df, packed, columns, numPartitions, skip)
+
+
+class SparkData(Data):
+    """A DataFrame packed into array files beside the executors; made by `pack`.
+
+    Attributes
+    ----------
+    frame : the DataFrame; packing keeps it only so that a summary can score it when asked to.
+    columns : which columns were packed.
+    partitions : how many partitions were packed. `tasks` is how many tasks a pass has.
+    skipped : how many rows were left out by handleInvalid="skip".
+    """
+
+    def __init__(self, frame: DataFrame, packed: RDD, columns: Columns, tasks_a_pass: int | None, skip: bool) -> None:
+        self.frame = frame
+        self.columns = columns
+        self.partitions = packed.getNumPartitions()
+        self._context: SparkContext = packed.context
+        self._packed = packed.map(tasks.load_handle)
+        self._handles = packed.map(tasks.load_handle).persist(StorageLevel.MEMORY_AND_DISK)
+        self._a_pass: RDD | None = self._handles
+        self._moved: dict[int, Handle] = {}
+        self._rows: dict[int, Rows] = {}
+        try:
+            report: Report = self._gather(tasks.report, 0, 2)
+            check_report(report, columns, skip)
+            assert report.statistics is not None
+            self.statistics = report.statistics
+            self.skipped = report.rows_seen - report.statistics.count
+            self.feature_names = columns.feature_names(len(report.statistics.mean) - 1)
+            self._a_pass = self._coalesced(report.nbytes, tasks_a_pass)
+        except BaseException:
+            self.release()
+            raise
+
+    def __enter__(self) -> "SparkData":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks a pass has."""
+        return self._open().getNumPartitions()
+
+    def release(self) -> None:
+        """Remove the files and the handles. May be called twice; the data cannot be used afterwards."""
+        if self._a_pass is None:
+            return
+        self._a_pass = None
+        try:
+            self._handles.foreachPartition(partial(tasks.remove, moved=self._moved))
+            self._handles.unpersist()
+        except Exception as error:  # the session may be gone, and its files with it
+            logger.debug("packed files could not be released: %s", error)
+
+    def fits_driver(self, size: int) -> bool:
+        return size <= self._driver_bytes()
+
+    def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
+        request = self._context.broadcast(Request(queries, len(self.feature_names), reading.chunk_bytes))
+        try:
+            size = sum(query.size for query in queries)
+            answers: list[Answer] = self._gather(partial(tasks.answer, request=request), size, reading.depth).values
+            return answers
+        finally:
+            request.destroy()
+
+    def _gather(self, task: Task, size: int, depth: int) -> Any:
+        """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer."""
+        if size * self.partitions <= DIRECT_BYTES:
+            depth = 1
+        at_most = max(self._driver_bytes() // size, 1) if size else self.partitions
+        redirected = partial(tasks.redirected, task=task, moved=dict(self._moved))
+        nodes = self._open().mapPartitions(partial(tasks.merged, task=redirected, count=self.partitions))
+        found = self._recover(tree_aggregate(nodes, self.partitions, depth, at_most), task, redirected)
+        part = root(found, self.partitions)
+        self._check_rows(part.rows)
+        return part.value
+
+    def _recover(self, nodes: list[Node], task: Task, redirected: Task) -> list[Node]:
+        """Ask again where files were missing: first at the handles' homes, then by packing those partitions anew."""
+        if missing := self._missing(nodes):
+            logger.warning("files of %d of %d partitions were not found: trying again", len(missing), self.partitions)
+            again = self._context.runJob(self._handles, redirected, missing)
+            nodes = combine([*nodes, *again], self.partitions)
+        if missing := self._missing(nodes):
+            logger.warning("packing %d of %d partitions again", len(missing), self.partitions)
+            again = self._context.runJob(self._packed, partial(tasks.with_handle, task=task), missing)
+            self._moved.update({handle.partition: handle for handle, _ in again})
+            nodes = combine([*nodes, *(node for _, node in again)], self.partitions)
+        return nodes
+
+    def _missing(self, nodes: list[Node]) -> list[int]:
+        seen = {rows.partition for _, part in nodes for rows in part.rows}
+        return sorted(set(range(self.partitions)) - seen)
+
+    def _check_rows(self, seen: Sequence[Rows]) -> None:
+        """A partition that was computed again must have the rows it had."""
+        for now in seen:
+            before = self._rows.setdefault(now.partition, now)
+            if (before.count, before.digest) != (now.count, now.digest):
+                raise NonDeterministicSourceError(
+                    f"partition {now.partition} was computed again and has other rows ({now.count:,}, before "
+                    f"{before.count:,}): the source is not deterministic; write it to a table and fit that."
+                )
+            if before.order != now.order:
+                logger.warning("partition %d came back in another order: sums agree to 1e-12 only", now.partition)
+                self._rows[now.partition] = now
+
+    def _coalesced(self, nbytes: int, wanted: int | None) -> RDD:
+        """The handles in as many partitions as a pass shall have tasks; no data move."""
+        if wanted is None:
+            cores = self._context.defaultParallelism
+            wanted = max(TASKS_PER_CORE * cores, math.ceil(nbytes / MAX_TASK_BYTES))
+        return self._handles.coalesce(wanted) if wanted < self.partitions else self._handles
+
+    def _driver_bytes(self) -> int:
+        """How many bytes of answers the driver takes at once."""
+        jvm: Any = self._context._jvm
+        heap = jvm.java.lang.Runtime.getRuntime().maxMemory()
+        conf: Any = self._context._jsc.sc().conf()  # type: ignore[attr-defined]
+        return int(min(heap, conf.getSizeAsBytes("spark.driver.maxResultSize", "1g") or heap)) // DRIVER_SHARE
+
+    def _open(self) -> RDD:
+        if self._a_pass is None:
+            raise ReleasedError("these packed data were released: pack the DataFrame again.")
+        return self._a_pass
+
+
+def check_report(report: Report, columns: Columns, skip: bool) -> None:
+    """Raise `DataError` unless there are rows that a model can be fitted to."""
+    if len(report.sizes) > 1:
+        parts = [f"{size} (first in partition {p})" for size, (_, p) in sorted(report.sizes.items())]
+        raise DataError(
+            f"column {columns.features[0]!r} has vectors of several sizes, {', '.join(parts)}: every vector of the "
+            "column must have the same size."
+        )
+    if violations := report.violations.fatal(skip):
+        raise DataError(violations.sentence())
+    statistics = report.statistics
+    if statistics is None or statistics.count == 0:
+        why = f"all {report.rows_seen:,} were skipped: {report.violations.sentence()}" if report.rows_seen else ""
+        raise DataError(f"there are no rows to fit: {why or 'the DataFrame is empty.'}")
+    if statistics.weight == 0.0:
+        weight = columns.roles["weight"]
+        raise DataError(f"all {statistics.count:,} weights in column {weight!r} are zero: one must be positive.")
+    if not np.all(np.isfinite(statistics.m2)):
+        j = int(np.argmin(np.isfinite(statistics.m2)))
+        name = [*columns.feature_names(len(statistics.m2) - 1), columns.roles["label"]][j]
+        largest = max(abs(statistics.low[j]), abs(statistics.high[j]))
+        raise DataError(f"column {name!r} reaches {largest:g}, whose square overflows: rescale the column.")
+    if report.largest > WARN_PARTITION_BYTES:
+        warnings.warn(
+            f"the largest partition takes {report.largest >> 20:,} MB, more than {WARN_PARTITION_BYTES >> 20} MB: "
+            "a larger numPartitions spreads the work better.",
+            DataWarning,
+            stacklevel=4,
+        )

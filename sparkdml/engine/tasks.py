@@ -1,0 +1,111 @@
+"""What runs on the executors: functions from the handles of a task to nodes of the sum."""
+
+import pickle
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark import Broadcast, Row
+
+from sparkdml.blocks.pack import read_report
+from sparkdml.blocks.store import Handle, Missing, read_chunks
+from sparkdml.engine.data import Answers
+from sparkdml.engine.kernels import Kernels
+from sparkdml.engine.tree import Node, combine
+from sparkdml.optim.queries import Query
+
+Task = Callable[[Iterable[Handle]], Iterator[Node]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows a partition had when it was read. Equal digests mean equal rows; equal orders, in equal order."""
+
+    partition: int
+    count: int
+    digest: int
+    order: int
+
+    @classmethod
+    def of(cls, handle: Handle) -> "Rows":
+        """The rows of a handle."""
+        return cls(handle.partition, handle.rows, handle.digest, handle.order)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What some partitions answered, and the rows that each of them read."""
+
+    value: Any
+    rows: tuple[Rows, ...]
+
+    def merge(self, other: "Part") -> "Part":
+        """The answers of both."""
+        return Part(self.value.merge(other.value), self.rows + other.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What the driver broadcasts for a pass: the queries, the number of features, the size of a chunk."""
+
+    queries: list[Query]
+    columns: int
+    chunk_bytes: int
+
+
+def load_handle(row: Row) -> Handle:
+    """The handle that a packing task returned."""
+    handle: Handle = pickle.loads(row.handle)
+    return handle
+
+
+def report(handles: Iterable[Handle]) -> Iterator[Node]:
+    """What packing had to tell of each partition. A partition whose files are missing answers nothing."""
+    for handle in handles:
+        try:
+            yield (0, handle.partition), Part(read_report(handle), (Rows.of(handle),))
+        except FileNotFoundError:
+            continue
+
+
+def answer(handles: Iterable[Handle], request: Broadcast[Request]) -> Iterator[Node]:
+    """The answers of each partition. A partition whose files are missing answers nothing."""
+    asked = request.value
+    for handle in handles:
+        kernels = Kernels(asked.queries, asked.columns)
+        try:
+            for chunk in read_chunks(handle, asked.chunk_bytes):
+                kernels.add(chunk)
+        except Missing:
+            continue
+        yield (0, handle.partition), Part(Answers(kernels.answers()), (Rows.of(handle),))
+
+
+def redirected(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle]) -> Iterator[Node]:
+    """The task on the handles, those of partitions that were packed again replaced."""
+    return task(moved.get(handle.partition, handle) for handle in handles)
+
+
+def merged(handles: Iterable[Handle], task: Task, count: int) -> Iterator[Node]:
+    """The nodes of a task, siblings merged."""
+    return iter(combine(task(handles), count))
+
+
+def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle, Node]]:
+    """The nodes of a task, each with the handle that it came from."""
+    for handle in handles:
+        for node in task([handle]):
+            yield handle, node
+
+
+def remove(handles: Iterable[Handle], moved: Mapping[int, Handle]) -> None:
+    """Remove the files of some partitions, and the directory of the pack with its last one."""
+    for handle in handles:
+        for each in {handle, moved.get(handle.partition, handle)}:
+            shutil.rmtree(each.directory, ignore_errors=True)
+            try:
+                Path(each.directory).parent.rmdir()
+            except OSError:
+                continue  # other partitions still have files there

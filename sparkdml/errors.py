@@ -1,0 +1,56 @@
+"""The exceptions of sparkdml: each also derives from the built-in class that a caller would expect.
+
+A message is one sentence or two: what is wrong, where, an example, what to do.
+"""
+
+
+class SparkdmlError(Exception):
+    """Base of every exception that sparkdml raises on purpose."""
+
+
+class DataError(SparkdmlError, ValueError):
+    """The rows are unusable: missing or infinite values, ragged vectors, bad weights, no rows."""
+
+
+class ColumnError(SparkdmlError, ValueError):
+    """A named column does not exist, is named twice, or the names contradict the packed data."""
+
+
+class ColumnTypeError(SparkdmlError, TypeError):
+    """A column has a type that cannot be used, such as a string among the features."""
+
+
+class ParamError(SparkdmlError, ValueError):
+    """A Param is outside its range, or Params contradict each other."""
+
+
+class SolverError(SparkdmlError, ValueError):
+    """The solver cannot minimize this loss with this penalty; the message names one that can."""
+
+
+class DivergenceError(SparkdmlError, ArithmeticError):
+    """The objective became infinite or NaN although the data are finite."""
+
+
+class NonDeterministicSourceError(SparkdmlError, RuntimeError):
+    """A recomputed partition has other rows than before, so the fit cannot go on."""
+
+
+class ReleasedError(SparkdmlError, RuntimeError):
+    """Packed data were used after their release."""
+
+
+class StatisticsError(SparkdmlError, RuntimeError):
+    """A statistic does not exist for this fit, such as a standard error under an L1 penalty."""
+
+
+class FormatError(SparkdmlError, ValueError):
+    """A saved model or solver state failed a check of its format, size or digest."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A solver stopped before it reached its tolerance."""
+
+
+class DataWarning(UserWarning):
+    """The data can be fitted, but something about them is probably not what was meant."""

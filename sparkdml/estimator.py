@@ -1,0 +1,109 @@
+"""What the estimators share: from a DataFrame, or packed data, and Params to fitted models."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+from pyspark.ml.base import Predictor, _FitMultipleIterator
+from pyspark.sql import DataFrame
+
+from sparkdml.blocks.block import CHUNK_BYTES
+from sparkdml.engine.data import Data, Reading
+from sparkdml.engine.minimize import Fit, minimize
+from sparkdml.engine.spark_data import SparkData, pack
+from sparkdml.errors import ColumnError, ColumnTypeError
+from sparkdml.optim.problem import Problem
+from sparkdml.optim.solvers import Solver
+from sparkdml.persistence import Persistable
+
+M = TypeVar("M")
+Dataset: TypeAlias = DataFrame | Data
+
+
+class LinearEstimator(Persistable, Predictor[M], Generic[M]):
+    """Base of the estimators. A family says how its Params make a problem, and how a fit makes a model.
+
+    `fit` takes a DataFrame, which it packs and releases, or data that the caller packed. Several param maps, given to
+    `fit` or `fitMultiple`, share the packing and every pass.
+    """
+
+    _data_params: ClassVar[tuple[str, ...]] = (
+        "featuresCol",
+        "featuresCols",
+        "labelCol",
+        "weightCol",
+        "numPartitions",
+        "handleInvalid",
+    )
+
+    @abstractmethod
+    def _prepare(self, data: Data) -> tuple[Problem, Solver]:
+        """The problem that the Params make of the data, and the solver that they ask for."""
+
+    @abstractmethod
+    def _create_model(self, data: Data, fit: Fit) -> M:
+        """The model of a finished fit."""
+
+    def _fit(self, dataset: Dataset) -> M:
+        return self._fit_all(dataset, [self])[0]
+
+    def fitMultiple(self, dataset: Dataset, paramMaps: Sequence[dict]) -> Iterator[tuple[int, M]]:
+        """Fit a model for each param map, all in the same passes; a thread-safe iterator of (index, model)."""
+        models = self._fit_all(dataset, [self.copy(extra) for extra in paramMaps])
+        return _FitMultipleIterator(models.__getitem__, len(models))
+
+    def _fit_all(self, dataset: Dataset, estimators: Sequence["LinearEstimator[M]"]) -> list[M]:
+        """One model an estimator; those that read the same columns share the data."""
+        groups: dict[str, list[int]] = {}
+        for i, estimator in enumerate(estimators):
+            groups.setdefault(repr(estimator._pack_arguments()), []).append(i)
+        models: dict[int, M] = {}
+        for places in groups.values():
+            group = [estimators[i] for i in places]
+            models.update(zip(places, group[0]._fit_group(dataset, group), strict=True))
+        return [models[i] for i in range(len(estimators))]
+
+    def _fit_group(self, dataset: Dataset, estimators: Sequence["LinearEstimator[M]"]) -> list[M]:
+        if isinstance(dataset, Data):
+            self._check_packed(dataset)
+            return self._fit_data(dataset, estimators)
+        if not isinstance(dataset, DataFrame):
+            raise ColumnTypeError(f"fit needs a DataFrame or packed data, not {type(dataset).__name__}.")
+        with pack(dataset, **self._pack_arguments()) as data:
+            return self._fit_data(data, estimators)
+
+    def _fit_data(self, data: Data, estimators: Sequence["LinearEstimator[M]"]) -> list[M]:
+        depth = max(estimator.getOrDefault("aggregationDepth") for estimator in estimators)
+        chunk = max(estimator.getOrDefault("maxBlockSizeInMB") for estimator in estimators)
+        reading = Reading(depth, int(chunk * 2**20) or CHUNK_BYTES)
+        fits = minimize([estimator._prepare(data) for estimator in estimators], data, reading)
+        return [estimator._create_model(data, fit) for estimator, fit in zip(estimators, fits, strict=True)]
+
+    def _adopt(self, model: Any) -> Any:
+        """Give a new model the uid and the Params of its estimator, as pyspark.ml does."""
+        model._resetUid(self.uid)
+        return self._copyValues(model)
+
+    def _pack_arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `pack` that the Params make."""
+        chosen = {name: self.getOrDefault(name) for name in self._data_params if self.isDefined(name)}
+        if "featuresCols" in chosen:
+            if self.isSet("featuresCol"):
+                raise ColumnError("featuresCol and featuresCols are both set: clear one of them.")
+            del chosen["featuresCol"]
+        return chosen
+
+    def _check_packed(self, data: Data) -> None:
+        """The columns that the user set must be those that were packed."""
+        if not isinstance(data, SparkData):
+            return
+        packed = {"labelCol": data.columns.roles["label"], "weightCol": data.columns.roles.get("weight")}
+        packed["featuresCol"] = data.columns.features[0]
+        for name, column in packed.items():
+            if self.isSet(name) and self.getOrDefault(name) != column:
+                raise ColumnError(
+                    f"{name}={self.getOrDefault(name)!r} but the data were packed with {column!r}: pack them with the "
+                    f"same columns, or clear {name}."
+                )
+        if self.isSet("featuresCols") and tuple(self.getOrDefault("featuresCols")) != data.columns.features:
+            raise ColumnError("featuresCols are not the columns that were packed: pack them with the same columns.")

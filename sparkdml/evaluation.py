@@ -1,0 +1,142 @@
+"""Metrics of predictions, weighted, in one job over a DataFrame and without a shuffle."""
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import DataFrame
+
+from sparkdml.blocks.block import Block
+from sparkdml.blocks.columns import Columns, resolve_columns
+from sparkdml.blocks.decode import Decoder
+from sparkdml.blocks.stats import Statistics
+from sparkdml.blocks.violations import Violations
+from sparkdml.errors import DataError
+
+
+@dataclass(frozen=True)
+class RegressionMetrics:
+    """Sums over the rows of labels y, predictions p and weights s, and the metrics that follow from them.
+
+    Attributes
+    ----------
+    count, weight : rows, and sum s.
+    label_mean : sum s y / sum s.
+    label_m2 : sum s (y - label_mean)^2.
+    prediction_m2 : sum s (p - label_mean)^2.
+    squared_error : sum s (y - p)^2.
+    absolute_error : sum s |y - p|, or None where it is not known.
+    residual_range : the extremes of sqrt(s) (y - p), or None where they are not known.
+    """
+
+    count: int
+    weight: float
+    label_mean: float
+    label_m2: float
+    prediction_m2: float
+    squared_error: float
+    absolute_error: float | None = None
+    residual_range: tuple[float, float] | None = None
+
+    @property
+    def mean_squared_error(self) -> float:
+        """squared_error / weight."""
+        return self.squared_error / self.weight
+
+    @property
+    def explained_variance(self) -> float:
+        """prediction_m2 / weight: the variance of the predictions about the mean label, as in pyspark.ml."""
+        return self.prediction_m2 / self.weight
+
+    def r2(self, through_origin: bool) -> float:
+        """1 - squared_error / sum s (y - mean)^2; of a model without an intercept the mean is taken as zero."""
+        total = self.label_m2 + (self.weight * self.label_mean**2 if through_origin else 0.0)
+        return 1.0 - self.squared_error / total if total > 0.0 else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What one partition of predictions adds up to; merges pairwise."""
+
+    moments: Statistics  # of the prediction, then the label
+    residuals: Statistics  # of |y - p|, then y - p
+    low: float
+    high: float
+    violations: Violations
+
+    @classmethod
+    def of(cls, block: Block, violations: Violations) -> "Scored":
+        """The sums of a block whose one feature is the prediction."""
+        residual = block.label - np.asarray(block.features)[:, 0]
+        errors = Block(np.abs(residual)[:, None], residual, block.weight)
+        scaled = np.sqrt(block.weights) * residual
+        low, high = (float(scaled.min()), float(scaled.max())) if block.rows else (np.inf, -np.inf)
+        return cls(Statistics.of(block), Statistics.of(errors), low, high, violations)
+
+    def merge(self, other: "Scored") -> "Scored":
+        """The sums of both."""
+        return Scored(
+            self.moments.merge(other.moments),
+            self.residuals.merge(other.residuals),
+            min(self.low, other.low),
+            max(self.high, other.high),
+            self.violations.merge(other.violations),
+        )
+
+    def metrics(self) -> RegressionMetrics:
+        """The sums as metrics."""
+        weight = self.moments.weight
+        (prediction_mean, label_mean), (prediction_m2, label_m2) = self.moments.mean, self.moments.m2
+        (absolute, residual_mean), (_, residual_m2) = self.residuals.mean, self.residuals.m2
+        return RegressionMetrics(
+            self.moments.count,
+            weight,
+            float(label_mean),
+            float(label_m2),
+            float(prediction_m2 + weight * (prediction_mean - label_mean) ** 2),
+            float(residual_m2 + weight * residual_mean**2),
+            float(weight * absolute),
+            (self.low, self.high),
+        )
+
+
+def regression_metrics(
+    predictions: DataFrame, label: str, prediction: str, weight: str | None = None, skip: bool = False
+) -> RegressionMetrics:
+    """The metrics of a DataFrame of predictions, by one job.
+
+    Raises
+    ------
+    ColumnError, ColumnTypeError : a column does not exist or is not numeric.
+    DataError : a value is missing or infinite (with `skip`, such rows are left out), or there are no rows.
+    """
+    columns = resolve_columns(predictions.schema, [prediction], label, weight)
+    scored = columns.select(predictions).mapInArrow(_Score(columns), "scored binary").collect()
+    total = reduce(Scored.merge, (pickle.loads(row.scored) for row in scored)) if scored else None
+    if total is not None and (bad := total.violations.fatal(skip)):
+        raise DataError(bad.sentence())
+    if total is None or total.moments.weight == 0.0:
+        raise DataError("there are no rows of positive weight to evaluate.")
+    return total.metrics()
+
+
+@dataclass(frozen=True)
+class _Score:
+    """The function of `mapInArrow`: one record a partition."""
+
+    columns: Columns
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        context = TaskContext.get()
+        decoder = Decoder(self.columns, context.partitionId() if context else 0)
+        total: Scored | None = None
+        for batch in batches:
+            part = Scored.of(decoder.decode(batch), Violations())
+            total = total.merge(part) if total else part
+        if total is not None:
+            total.violations.found.update(decoder.violations.found)
+            yield pa.RecordBatch.from_pydict({"scored": pa.array([pickle.dumps(total)], pa.binary())})

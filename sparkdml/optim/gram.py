@@ -1,0 +1,55 @@
+"""The Gram matrix of a pass as the quadratic objective of a least-squares problem."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparkdml.optim.problem import Point, Problem
+from sparkdml.optim.queries import GramSums
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """loss(theta) = (a - 2 q.v + v.Q v) / 2 with v = theta - origin.
+
+    `origin` is zero but for the intercept, whose origin is the label's mean: about it nothing cancels.
+    """
+
+    Q: np.ndarray
+    q: np.ndarray
+    a: float
+    origin: np.ndarray
+    mean: np.ndarray  # of (scaled features, label) about the origin
+
+    @classmethod
+    def of(cls, sums: GramSums, problem: Problem) -> "Quadratic":
+        """Move the moments from the shift of the pass to the origin of the problem and rescale them."""
+        label_origin = problem.shift[-1] if problem.fit_intercept else 0.0
+        mean, second = _moments(sums, np.append(problem.center, label_origin) - problem.shift)
+        scale = problem.inverse_scale
+        Q = second[:-1, :-1] * np.outer(scale, scale)
+        q = second[:-1, -1] * scale
+        origin = np.zeros(len(q))
+        if problem.fit_intercept:
+            cross = (mean[:-1] * scale)[:, None]
+            Q = np.block([[Q, cross], [cross.T, np.ones((1, 1))]])
+            q = np.append(q, mean[-1])
+            origin = np.append(origin, label_origin)
+        return cls(Q, q, float(second[-1, -1]), origin, mean * np.append(scale, 1.0))
+
+    def point(self, v: np.ndarray) -> Point:
+        """Loss and gradient at theta = v + origin."""
+        gradient = self.Q @ v - self.q
+        loss = 0.5 * max(self.a + float(v @ (gradient - self.q)), 0.0)
+        d = len(self.mean) - 1
+        slope = self.mean[:d] @ v[:d] + v[d:].sum() - self.mean[d]
+        return Point(v + self.origin, loss, gradient, np.array([slope]))
+
+
+def _moments(sums: GramSums, move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and second moment of the rows about (shift + move), per unit of weight."""
+    first = sums.first / sums.weight
+    second = sums.matrix() / sums.weight
+    if np.any(move):
+        second += np.outer(move, move) - np.outer(first, move) - np.outer(move, first)
+    return first - move, second

@@ -1,0 +1,50 @@
+"""What a loss is: a function of one row's label and margins."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+
+class Loss(ABC):
+    """A pointwise loss l(y, z) of a label y and margins z = (z_1, ..., z_C).
+
+    All methods are vectorized: `z` has shape (..., C), `y` any shape that broadcasts to (...), both float64.
+    A loss knows nothing of features, weights of rows, penalties or Spark.
+
+    Attributes
+    ----------
+    name : the value of the estimator's Param `loss`.
+    margins : C, how many margins a row has.
+    quadratic : l is a quadratic function of z, so that one Gram matrix says all about the data.
+    curvature : an upper bound of the largest eigenvalue of the Hessian; infinite where there is none.
+    """
+
+    name: ClassVar[str]
+    margins: ClassVar[int] = 1
+    quadratic: ClassVar[bool] = False
+    curvature: ClassVar[float] = np.inf
+
+    @abstractmethod
+    def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """l(y, z), of shape (...)."""
+
+    @abstractmethod
+    def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """The derivatives of l by each margin, of shape (..., C)."""
+
+    @abstractmethod
+    def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """The second derivatives of l by the margins, of shape (..., C, C)."""
+
+    @abstractmethod
+    def link(self, mean: np.ndarray) -> np.ndarray:
+        """The margins whose expected label is `mean`, the best constant prediction: (...) to (..., C)."""
+
+    @abstractmethod
+    def inverse_link(self, z: np.ndarray) -> np.ndarray:
+        """The expected label given the margins: (..., C) to (...)."""
+
+    @abstractmethod
+    def domain(self, y: np.ndarray) -> np.ndarray:
+        """Which labels the loss is defined for: an array of bool."""

@@ -1,0 +1,37 @@
+"""Squared error, the loss of ordinary least squares."""
+
+import numpy as np
+
+from sparkdml.optim.losses.base import Loss
+
+
+class SquaredError(Loss):
+    """l(y, z) = (y - z)^2 / 2 for any real y; identity link.
+
+    Source: C. F. Gauss, Theoria motus corporum coelestium (1809).
+
+    >>> SquaredError().value(np.array([3.0]), np.array([[1.0]]))
+    array([2.])
+    """
+
+    name = "squaredError"
+    quadratic = True
+    curvature = 1.0
+
+    def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return 0.5 * np.square(z[..., 0] - y)
+
+    def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return z - np.asarray(y)[..., None]
+
+    def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return np.ones((*z.shape, 1))
+
+    def link(self, mean: np.ndarray) -> np.ndarray:
+        return np.asarray(mean, float)[..., None]
+
+    def inverse_link(self, z: np.ndarray) -> np.ndarray:
+        return z[..., 0]
+
+    def domain(self, y: np.ndarray) -> np.ndarray:
+        return np.isfinite(y)

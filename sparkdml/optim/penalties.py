@@ -1,0 +1,94 @@
+"""Penalties on the coefficients: value, gradient where smooth, proximal operator.
+
+The proximal operator of a penalty h with step t is prox(w, t) = argmin_v h(v) + ||v - w||^2 / (2 t).
+Strengths are given per coordinate, so that an intercept simply has strength zero.
+Source: N. Parikh and S. Boyd, Proximal Algorithms (2014).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+
+class Penalty(ABC):
+    """A convex function of the coefficients `w`, of shape (n,)."""
+
+    smooth: ClassVar[bool]
+
+    @abstractmethod
+    def value(self, w: np.ndarray) -> float:
+        """h(w)."""
+
+    @abstractmethod
+    def prox(self, w: np.ndarray, step: float) -> np.ndarray:
+        """argmin_v h(v) + ||v - w||^2 / (2 step), of shape (n,)."""
+
+    def gradient(self, w: np.ndarray) -> np.ndarray:
+        """The gradient of h, of shape (n,), for a smooth penalty."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+
+@dataclass(frozen=True)
+class L2(Penalty):
+    """h(w) = sum_j strength_j w_j^2 / 2, the ridge.
+
+    >>> L2(np.array([2.0])).value(np.array([3.0]))
+    9.0
+    """
+
+    strength: np.ndarray
+    smooth = True
+
+    def value(self, w: np.ndarray) -> float:
+        return 0.5 * float(np.dot(self.strength, w * w))
+
+    def gradient(self, w: np.ndarray) -> np.ndarray:
+        return self.strength * w
+
+    def prox(self, w: np.ndarray, step: float) -> np.ndarray:
+        return w / (1.0 + step * self.strength)
+
+
+@dataclass(frozen=True)
+class L1(Penalty):
+    """h(w) = sum_j strength_j |w_j|, the lasso; its prox is soft thresholding.
+
+    >>> L1(np.array([1.0, 1.0])).prox(np.array([3.0, -0.5]), 1.0)
+    array([ 2., -0.])
+    """
+
+    strength: np.ndarray
+    smooth = False
+
+    def value(self, w: np.ndarray) -> float:
+        return float(np.dot(self.strength, np.abs(w)))
+
+    def prox(self, w: np.ndarray, step: float) -> np.ndarray:
+        return np.sign(w) * np.maximum(np.abs(w) - step * self.strength, 0.0)
+
+
+@dataclass(frozen=True)
+class ElasticNet(Penalty):
+    """h(w) = sum_j l1_j |w_j| + l2_j w_j^2 / 2: shrink after soft thresholding.
+
+    Source: H. Zou and T. Hastie, Regularization and Variable Selection via the Elastic Net (2005).
+    """
+
+    l1: L1
+    l2: L2
+    smooth = False
+
+    def value(self, w: np.ndarray) -> float:
+        return self.l1.value(w) + self.l2.value(w)
+
+    def prox(self, w: np.ndarray, step: float) -> np.ndarray:
+        return self.l2.prox(self.l1.prox(w, step), step)
+
+
+def elastic_net(reg_param: float, elastic_net_param: float, l1_units: np.ndarray, l2_units: np.ndarray) -> ElasticNet:
+    """pyspark.ml's penalty regParam (a ||w||_1 + (1 - a) / 2 ||w||^2) with the units of each coordinate."""
+    return ElasticNet(
+        L1(reg_param * elastic_net_param * l1_units), L2(reg_param * (1.0 - elastic_net_param) * l2_units)
+    )

@@ -1,0 +1,117 @@
+"""What may be asked of the data in one pass, and the sums that come back.
+
+Queries are values; they say nothing of where the data live or how a sum is computed. All arrays are float64.
+`w` (d, C) and `b` (C,) are raw: they act on the features as they are, z = x.w + b + offset.
+Where a query has a `fold`, the rows of that fold are left out; -1 leaves out none.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Self, TypeAlias
+
+import numpy as np
+
+from sparkdml.optim.losses import Loss
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Sums over rows: two parts of the data merge by adding field to field."""
+
+    def merge(self, other: Self) -> Self:
+        """The sums over the rows of both."""
+        return type(self)(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """Ask for the loss and its gradient at (w, b)."""
+
+    loss: Loss
+    w: np.ndarray
+    b: np.ndarray
+    fold: int = -1
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        return 8 * (self.w.size + self.b.size + 2)
+
+
+@dataclass(frozen=True, eq=False)
+class GradientSums(Sums):
+    """sum_i s_i l_i, its derivatives by w (d, C) and b (C,), and sum_i s_i, for sample weights s."""
+
+    value: float
+    w: np.ndarray
+    b: np.ndarray
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Ask for the loss and its slope at (w, b) + t (dw, db) for every step t of `steps` (T,)."""
+
+    loss: Loss
+    w: np.ndarray
+    b: np.ndarray
+    dw: np.ndarray
+    db: np.ndarray
+    steps: np.ndarray
+    fold: int = -1
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        return 8 * (2 * len(self.steps) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class LineSums(Sums):
+    """sum_i s_i l_i at each step (T,), its derivative by the step (T,), and sum_i s_i."""
+
+    values: np.ndarray
+    slopes: np.ndarray
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """Ask for the moments of the rows v = (features, label) about `shift` (d + 1,).
+
+    A shift near the means keeps a column with a large mean and a small spread exact. On sparse rows each
+    column with a non-zero shift is made dense, so let it be zero where the spread is not small.
+    """
+
+    shift: np.ndarray
+    fold: int = -1
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        p = len(self.shift)
+        return 8 * (p + 1 + p * (p + 1) // 2)
+
+
+@dataclass(frozen=True, eq=False)
+class GramSums(Sums):
+    """sum_i s_i, sum_i s_i (v_i - shift) (p,), and the lower triangle of sum_i s_i (v_i - shift)(v_i - shift)^T.
+
+    The triangle is packed row by row: entry (i, j <= i) stands at i (i + 1) / 2 + j.
+    """
+
+    weight: float
+    first: np.ndarray
+    second: np.ndarray
+
+    def matrix(self) -> np.ndarray:
+        """The second moments as a full symmetric matrix (p, p)."""
+        p = len(self.first)
+        full = np.empty((p, p))
+        lower = np.tril_indices(p)
+        full[lower] = self.second
+        full.T[lower] = self.second
+        return full
+
+
+Query: TypeAlias = Gradient | Line | Gram
+Answer: TypeAlias = GradientSums | LineSums | GramSums

@@ -1,0 +1,21 @@
+"""Solvers by name. A new solver is one file and one entry here."""
+
+from sparkdml.optim.solvers.base import Solver, State, StopReason, check_admissible, dump_state, load_state
+from sparkdml.optim.solvers.gradient_descent import GradientDescent
+from sparkdml.optim.solvers.lbfgs import Lbfgs
+from sparkdml.optim.solvers.normal import Normal
+
+SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (Normal, Lbfgs, GradientDescent)}
+
+__all__ = [
+    "SOLVERS",
+    "GradientDescent",
+    "Lbfgs",
+    "Normal",
+    "Solver",
+    "State",
+    "StopReason",
+    "check_admissible",
+    "dump_state",
+    "load_state",
+]

@@ -1,0 +1,173 @@
+"""What a solver is: explicit state, pure steps, a declared need, a named reason to stop."""
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from sparkdml import arrays
+from sparkdml.errors import SolverError
+from sparkdml.optim.problem import Point, Problem
+from sparkdml.optim.queries import Answer, Query
+
+
+class StopReason(StrEnum):
+    """Why a solver stopped; the value is what a summary shows."""
+
+    RUNNING = "running"
+    SOLVED = "solved directly"
+    CONVERGED = "converged"
+    PRECISION = "converged to machine precision"
+    MAX_ITERATIONS = "maxIter reached"
+
+    @property
+    def converged(self) -> bool:
+        """Whether the minimum was reached."""
+        return self not in (StopReason.RUNNING, StopReason.MAX_ITERATIONS)
+
+
+def empty() -> np.ndarray:
+    """No numbers yet."""
+    return np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that a solver remembers between two passes.
+
+    Attributes
+    ----------
+    point : the best point so far, or None before the first answer.
+    iterations : steps accepted so far.
+    history : F at the start and after each iteration, (iterations + 1,).
+    stop : why the solver stopped, or RUNNING.
+    """
+
+    point: Point | None = None
+    iterations: int = 0
+    history: np.ndarray = field(default_factory=empty)
+    stop: StopReason = StopReason.RUNNING
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True)
+class Solver(ABC, Generic[S]):
+    """A method of minimization: `init`, then `query` and `step` in turn until the state has a reason to stop.
+
+    Parameters
+    ----------
+    tol : the estimated relative distance of theta to the minimizer at which to stop.
+    max_iter : the largest number of iterations.
+    """
+
+    tol: float = 1e-6
+    max_iter: int = 100
+
+    name: ClassVar[str]
+    state_class: ClassVar[type[State]]
+
+    def refusal(self, problem: Problem) -> str | None:
+        """Why this solver cannot take the problem, or None."""
+        return None
+
+    @abstractmethod
+    def init(self, problem: Problem) -> S:
+        """The state before the first pass."""
+
+    @abstractmethod
+    def query(self, problem: Problem, state: S) -> Query:
+        """What the solver asks of the data next."""
+
+    @abstractmethod
+    def step(self, problem: Problem, state: S, answer: Any) -> S:
+        """The state after the answer."""
+
+
+def check_admissible(solver: Solver, problem: Problem) -> None:
+    """Raise `SolverError` where the solver cannot take the problem."""
+    refusal = solver.refusal(problem)
+    if refusal:
+        raise SolverError(f"solver={solver.name!r} {refusal}")
+
+
+def answer_is_finite(answer: Answer) -> bool:
+    """Whether every number of an answer is finite."""
+    return all(np.all(np.isfinite(getattr(answer, f.name))) for f in fields(answer))
+
+
+def dump_state(state: State) -> bytes:
+    """Write a state as one line of JSON and a blob of arrays; `load_state` reads the same bits back."""
+    values: dict[str, Any] = {}
+    collected: dict[str, np.ndarray] = {}
+    for name, value in _flatten(state, ""):
+        if isinstance(value, np.ndarray):
+            collected[name] = value
+        else:
+            values[name] = value
+    header, blob = arrays.dump(collected)
+    line = json.dumps({"state": type(state).__name__, "values": values, "arrays": header})
+    return line.encode() + b"\n" + blob
+
+
+def load_state(state_class: type[S], data: bytes) -> S:
+    """Read what `dump_state` wrote; raises `FormatError` where the bytes are not such a state."""
+    line, _, blob = data.partition(b"\n")
+    try:
+        head = json.loads(line)
+    except ValueError:
+        head = None
+    arrays.require(isinstance(head, dict) and set(head) == {"state", "values", "arrays"}, "no solver state")
+    arrays.require(head["state"] == state_class.__name__, f"a state of {head['state']!r} was not expected")
+    loaded = {**head["values"], **arrays.load(head["arrays"], blob)}
+    values = {f.name: _take(loaded, f.name) for f in fields(state_class) if _is_present(loaded, f.name)}
+    arrays.require(
+        not loaded and len(values) == len(fields(state_class)),
+        "the fields of the solver state are not the expected ones",
+    )
+    return state_class(**{**values, "stop": StopReason(values["stop"])})
+
+
+def _is_present(loaded: dict[str, Any], name: str) -> bool:
+    return name in loaded or f"{name}.theta" in loaded
+
+
+def _take(loaded: dict[str, Any], name: str) -> Any:
+    if name in loaded:
+        return loaded.pop(name)
+    return Point(*(loaded.pop(f"{name}.{f.name}", None) for f in fields(Point)))
+
+
+def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for f in fields(value):
+        child = getattr(value, f.name)
+        if is_dataclass(child):
+            pairs += _flatten(child, f"{prefix}{f.name}.")
+        else:
+            pairs.append((prefix + f.name, child))
+    return pairs
+
+
+def begin(state: S, problem: Problem, point: Point) -> S:
+    """The state at the first point; a start that is already the minimum stops there."""
+    stop = StopReason.RUNNING if np.any(problem.residual(point)) else StopReason.CONVERGED
+    return replace(state, point=point, history=np.array([problem.objective(point)]), stop=stop)
+
+
+# An objective that falls by less than this, relative to itself, has not changed.
+ROUNDING = 8 * np.finfo(float).eps
+
+
+def is_near(problem: Problem, point: Point, curvature: float, tol: float) -> bool:
+    """Whether ||residual|| / curvature, an estimate of the distance to the minimizer, is small.
+
+    `curvature` is the smallest that the solver has met, s.y / s.s over its steps; the distance is relative to the
+    way from the start, so that neither the units of the label nor those of the columns matter.
+    """
+    way = float(np.linalg.norm(point.theta - problem.start))
+    return float(np.linalg.norm(problem.residual(point))) <= tol * curvature * way

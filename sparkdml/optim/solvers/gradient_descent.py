@@ -1,0 +1,151 @@
+"""Full-batch gradient descent whose step finds itself; proximal with L1."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sparkdml.optim.problem import Point, Problem
+from sparkdml.optim.queries import GradientSums, Query
+from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, begin, empty, is_near
+
+MEMORY = 10  # objectives that a trial is compared with: Grippo, Lampariello, Lucidi (1986) take 10
+SWEEP = 6  # steps whose curvatures are analysed together
+SUFFICIENT_DECREASE = 1e-4
+BACKTRACK = 0.25
+DEPENDENT = 1e-8  # a step that lies this much within the span of the others tells nothing new
+PATIENCE = 50  # iterations without progress that end a fit at machine precision
+
+
+@dataclass(frozen=True, eq=False)
+class GradientDescentState(State):
+    """Adds the walk.
+
+    Attributes
+    ----------
+    current : where the walk stands; `point` is the best point so far. `trial`, (n,), is where it looks next.
+    steps : the step sizes planned, the next one first, (k,).
+    S, Y : the last moves and changes of the gradient, (m, n) each, oldest first.
+    curvature, residual, stalled : the smallest curvature and KKT residual met, and iterations without progress.
+    """
+
+    trial: np.ndarray = field(default_factory=empty)
+    current: Point | None = None
+    steps: np.ndarray = field(default_factory=empty)
+    S: np.ndarray = field(default_factory=empty)
+    Y: np.ndarray = field(default_factory=empty)
+    curvature: float = np.inf
+    residual: float = np.inf
+    stalled: int = 0
+
+
+class GradientDescent(Solver[GradientDescentState]):
+    """theta <- prox(theta - step * gradient), one pass a trial.
+
+    The first step is 1 / L with L an upper bound of the curvature. The moves and the changes of the gradient that they
+    bring then tell the curvatures of the loss within their span (its Ritz values); the next steps are the inverses of
+    those, shortest first. A trial is accepted when it lies below the worst of the last 10 objectives, else the step
+    shrinks to a quarter. With a memory of one move the steps would be those of Barzilai and Borwein.
+
+    Source: R. Fletcher, A Limited Memory Steepest Descent Method (2012); S. Wright, R. Nowak, M. Figueiredo, Sparse
+    Reconstruction by Separable Approximation (2009).
+    """
+
+    name = "gd"
+    state_class = GradientDescentState
+
+    def refusal(self, problem: Problem) -> str | None:
+        if not np.isfinite(problem.loss.curvature):
+            return f"needs a loss of bounded curvature, not {problem.loss.name!r}; take solver='l-bfgs'."
+        return None
+
+    def init(self, problem: Problem) -> GradientDescentState:
+        none = np.empty((0, len(problem.start)))
+        return GradientDescentState(trial=problem.start, steps=np.array([1.0 / problem.lipschitz]), S=none, Y=none)
+
+    def query(self, problem: Problem, state: GradientDescentState) -> Query:
+        return problem.gradient_query(state.trial)
+
+    def step(self, problem: Problem, state: GradientDescentState, answer: GradientSums) -> GradientDescentState:
+        point = problem.point(state.trial, answer)
+        if state.current is None:
+            return _look(problem, replace(begin(state, problem, point), current=point))
+        if _is_accepted(problem, state, point):
+            return self._accept(problem, state, point)
+        if np.allclose(state.trial, state.current.theta, rtol=ROUNDING, atol=0.0):
+            return replace(state, stop=StopReason.PRECISION)
+        return _look(problem, replace(state, steps=state.steps[:1] * BACKTRACK))
+
+    def _accept(self, problem: Problem, state: GradientDescentState, point: Point) -> GradientDescentState:
+        state = _measure(problem, state, point)
+        state = replace(state, current=point, iterations=state.iterations + 1)
+        stop = StopReason.RUNNING
+        if is_near(problem, point, state.curvature, self.tol):
+            return replace(state, point=point, stop=StopReason.CONVERGED)
+        if state.stalled >= PATIENCE:
+            stop = StopReason.PRECISION
+        elif state.iterations >= self.max_iter:
+            stop = StopReason.MAX_ITERATIONS
+        return replace(_look(problem, state), stop=stop)
+
+
+def _look(problem: Problem, state: GradientDescentState) -> GradientDescentState:
+    """Place the trial one step along the negative gradient from where the walk stands."""
+    assert state.current is not None
+    downhill = state.current.theta - state.steps[0] * problem.smooth_gradient(state.current)
+    return replace(state, trial=problem.penalty.l1.prox(downhill, float(state.steps[0])))
+
+
+def _is_accepted(problem: Problem, state: GradientDescentState, point: Point) -> bool:
+    assert state.current is not None
+    worst = float(np.max(state.history[-MEMORY:]))
+    moved = float(np.sum(np.square(point.theta - state.current.theta)))
+    bound = worst - SUFFICIENT_DECREASE / (2 * state.steps[0]) * moved
+    return problem.objective(point) <= bound + ROUNDING * abs(worst)
+
+
+def _measure(problem: Problem, state: GradientDescentState, point: Point) -> GradientDescentState:
+    """What the accepted step tells: the next step size, the curvature, whether there was progress."""
+    assert state.current is not None and state.point is not None
+    s = point.theta - state.current.theta
+    y = problem.smooth_gradient(point) - problem.smooth_gradient(state.current)
+    objective, best = problem.objective(point), problem.objective(state.point)
+    residual = float(np.linalg.norm(problem.residual(point)))
+    progress = objective < best - ROUNDING * abs(best) or residual < 0.9 * state.residual
+    state = replace(
+        state,
+        point=point if objective <= best else state.point,
+        history=np.append(state.history, objective),
+        stalled=0 if progress else state.stalled + 1,
+        residual=min(residual, state.residual),
+    )
+    return _plan(state, s, y, free=(point.theta != 0.0) | (problem.penalty.l1.strength == 0.0))
+
+
+def _plan(state: GradientDescentState, s: np.ndarray, y: np.ndarray, free: np.ndarray) -> GradientDescentState:
+    """Remember the move; take the next planned step, or plan new ones where none is left.
+
+    Only the curvatures within the coordinates that L1 leaves free count, so only moves within them tell of those.
+    """
+    sy, ss = float(s @ y), float(s @ s)
+    if sy > 0.0:  # else rounding, or no curvature along the move
+        S, Y = np.vstack([state.S, s])[-SWEEP:], np.vstack([state.Y, y])[-SWEEP:]
+        state = replace(state, S=S, Y=Y, curvature=min(state.curvature, sy / ss))
+    if len(state.steps) > 1:
+        return replace(state, steps=state.steps[1:])
+    within = ~np.any(state.S[:, ~free], axis=1)
+    ritz = ritz_values(state.S[within][:, free], state.Y[within][:, free])
+    return replace(state, steps=1.0 / ritz) if len(ritz) else state
+
+
+def ritz_values(S: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """The positive curvatures of the loss within the span of the moves S, given its changes of gradient Y; largest first."""
+    if not S.size:
+        return np.empty(0)
+    lengths = np.linalg.norm(S, axis=1)
+    basis, triangle = np.linalg.qr((S / lengths[:, None])[::-1].T)  # the newest first, it counts most
+    keep = np.abs(np.diag(triangle)) > DEPENDENT
+    count = int(np.argmin(keep)) if not keep.all() else len(keep)
+    changes = (Y / lengths[:, None])[::-1][:count].T
+    projected = np.linalg.solve(triangle[:count, :count].T, (basis[:, :count].T @ changes).T).T
+    values = np.linalg.eigvalsh((projected + projected.T) / 2)[::-1]
+    return values[values > 0.0]

@@ -1,0 +1,112 @@
+"""Params that the estimators share, checked when they are set."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from sparkdml.errors import ParamError
+
+C = TypeVar("C")
+P = TypeVar("P", bound=Params)
+
+
+def number(name: str, doc: str, low: float, high: float = math.inf, *, open_low: bool = False) -> Param[float]:
+    """A float Param of [low, high], or of (low, high] with `open_low`."""
+    return Param(Params._dummy(), name, doc, _ranged(name, TypeConverters.toFloat, low, high, open_low))
+
+
+def integer(name: str, doc: str, low: int) -> Param[int]:
+    """An integer Param of at least `low`."""
+    return Param(Params._dummy(), name, doc, _ranged(name, TypeConverters.toInt, low, math.inf, False))
+
+
+def choice(name: str, doc: str, options: Sequence[str]) -> Param[str]:
+    """A string Param of which only some values are allowed."""
+
+    def convert(value: Any) -> str:
+        text = TypeConverters.toString(value)
+        if text not in options:
+            raise ParamError(f"{name}={text!r} is not one of {', '.join(map(repr, options))}.")
+        return text
+
+    return Param(Params._dummy(), name, f"{doc} One of {', '.join(options)}.", convert)
+
+
+def flag(name: str, doc: str) -> Param[bool]:
+    """A boolean Param."""
+    return Param(Params._dummy(), name, doc, TypeConverters.toBoolean)
+
+
+def _ranged(
+    name: str, convert: Callable[[Any], float], low: float, high: float, open_low: bool
+) -> Callable[[Any], float]:
+    def converted(value: Any) -> float:
+        result = convert(value)
+        if not (low < result if open_low else low <= result) or not result <= high or math.isinf(result):
+            bounds = f"{'above' if open_low else 'at least'} {low:g}"
+            bounds += f" and at most {high:g}" if high < math.inf else ""
+            raise ParamError(f"{name}={result!r} is out of range: it must be {bounds}.")
+        return result
+
+    return converted
+
+
+def accessors(cls: type[C]) -> type[C]:
+    """Class decorator: give every Param `p` of a class its `getP` and `setP`, where they are not written by hand."""
+    for name in dir(cls):
+        param = getattr(cls, name)
+        if isinstance(param, Param):
+            _add(cls, f"get{name[0].upper()}{name[1:]}", _getter(name), f"The value of {name}, or its default.")
+            _add(cls, f"set{name[0].upper()}{name[1:]}", _setter(name), f"Set {name}: {param.doc}")
+    return cls
+
+
+def _add(cls: type, name: str, function: Any, doc: str) -> None:
+    if not hasattr(cls, name):
+        function.__name__, function.__qualname__, function.__doc__ = name, f"{cls.__name__}.{name}", doc
+        setattr(cls, name, function)
+
+
+def _getter(param: str) -> Callable[[Params], Any]:
+    return lambda self: self.getOrDefault(param)
+
+
+def _setter(param: str) -> Callable[[P, Any], P]:
+    return lambda self, value: self._set(**{param: value})
+
+
+class HasFeaturesCols(Params):
+    """Numeric columns as features, without a vector column."""
+
+    featuresCols: Param[list[str]] = Param(
+        Params._dummy(),
+        "featuresCols",
+        "numeric columns to take as features, instead of featuresCol.",
+        TypeConverters.toListString,
+    )
+
+
+class HasNumPartitions(Params):
+    """The number of tasks of a pass."""
+
+    numPartitions: Param[int] = integer(
+        "numPartitions", "number of tasks of a pass; by default as many as the DataFrame has, at most 4 a core.", 1
+    )
+
+
+class HasHandleInvalid(Params):
+    """What to do with rows that have missing or infinite values."""
+
+    handleInvalid: Param[str] = choice(
+        "handleInvalid", "rows with a null, a NaN or an infinity raise an error, or are skipped.", ["error", "skip"]
+    )
+
+
+class HasComputeStatistics(Params):
+    """Whether standard errors are worth a pass."""
+
+    computeStatistics: Param[bool] = flag(
+        "computeStatistics", "compute standard errors even where that takes one more pass (solvers other than normal)."
+    )

@@ -1,0 +1,427 @@
+"""Linear regression: the estimator and its model."""
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from pyspark import SparkContext, keyword_only
+from pyspark.ml.common import _py2java
+from pyspark.ml.linalg import DenseVector, Vector
+from pyspark.ml.param.shared import (
+    HasAggregationDepth,
+    HasElasticNetParam,
+    HasFitIntercept,
+    HasLoss,
+    HasMaxBlockSizeInMB,
+    HasMaxIter,
+    HasRegParam,
+    HasSolver,
+    HasStandardization,
+    HasTol,
+    HasWeightCol,
+)
+from pyspark.ml.regression import LinearRegressionModel as PySparkLinearRegressionModel
+from pyspark.ml.regression import RegressionModel, Regressor
+from pyspark.sql import DataFrame
+
+from sparkdml.arrays import require
+from sparkdml.blocks.block import DENSE_FROM
+from sparkdml.blocks.stats import Statistics
+from sparkdml.engine.data import Data
+from sparkdml.engine.minimize import Fit
+from sparkdml.engine.spark_data import SparkData
+from sparkdml.errors import ConvergenceWarning, DataError, DataWarning, ParamError
+from sparkdml.estimator import LinearEstimator
+from sparkdml.evaluation import RegressionMetrics
+from sparkdml.model import LinearModel, dense
+from sparkdml.optim.gram import Quadratic
+from sparkdml.optim.losses import LOSSES
+from sparkdml.optim.penalties import elastic_net
+from sparkdml.optim.problem import Problem
+from sparkdml.optim.solvers import SOLVERS, Solver
+from sparkdml.optim.solvers.auto import choose
+from sparkdml.optim.solvers.normal import NormalState, solve_ridge
+from sparkdml.params import (
+    HasComputeStatistics,
+    HasFeaturesCols,
+    HasHandleInvalid,
+    HasNumPartitions,
+    accessors,
+    choice,
+    integer,
+    number,
+)
+from sparkdml.regression.linear_summary import (
+    LinearRegressionSummary,
+    LinearRegressionTrainingSummary,
+    Scoring,
+    Training,
+)
+
+FAR_FROM_ZERO = 10.0  # a column of sparse rows whose mean is more than so many deviations away is centred
+
+
+class _LinearRegressionParams(
+    HasRegParam,
+    HasElasticNetParam,
+    HasMaxIter,
+    HasTol,
+    HasFitIntercept,
+    HasStandardization,
+    HasWeightCol,
+    HasSolver,
+    HasAggregationDepth,
+    HasLoss,
+    HasMaxBlockSizeInMB,
+    HasFeaturesCols,
+    HasNumPartitions,
+    HasHandleInvalid,
+    HasComputeStatistics,
+):
+    """The Params of the estimator and of its model."""
+
+    regParam = number("regParam", "strength of the penalty, at least 0.", 0.0)
+    elasticNetParam = number("elasticNetParam", "share of L1 in the penalty: 0 is ridge, 1 is lasso.", 0.0, 1.0)
+    maxIter = integer("maxIter", "largest number of iterations, at least 0.", 0)
+    tol = number("tol", "estimated relative distance to the minimum at which to stop, at least 0.", 0.0)
+    solver = choice("solver", "the method of minimization.", ["auto", *SOLVERS])
+    loss = choice("loss", "the loss of a row.", list(LOSSES))
+    epsilon = number(
+        "epsilon", "shape of the huber loss, above 1; other losses have no use for it.", 1.0, open_low=True
+    )
+    aggregationDepth = integer("aggregationDepth", "depth of the tree in which partitions are summed.", 1)
+    maxBlockSizeInMB = number("maxBlockSizeInMB", "size in MB of the chunks of rows to work on; 0 is automatic.", 0.0)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(
+            maxIter=100,
+            regParam=0.0,
+            elasticNetParam=0.0,
+            tol=1e-6,
+            fitIntercept=True,
+            standardization=True,
+            solver="auto",
+            aggregationDepth=2,
+            loss="squaredError",
+            epsilon=1.35,
+            maxBlockSizeInMB=0.0,
+            handleInvalid="error",
+            computeStatistics=False,
+        )
+
+
+@accessors
+class LinearRegression(
+    LinearEstimator["LinearRegressionModel"], Regressor["LinearRegressionModel"], _LinearRegressionParams
+):
+    """Linear regression, a drop-in for `pyspark.ml.regression.LinearRegression`.
+
+    Minimizes, over coefficients w and an intercept b,
+
+        sum_i s_i (x_i.w + b - y_i)^2 / (2 sum_i s_i)
+          + regParam * (elasticNetParam * ||v||_1 + (1 - elasticNetParam) / (2 std(y)) * ||v||^2)
+
+    with v_j = std(x_j) w_j if `standardization`, else v = w. Standard deviations are weighted population ones. As in
+    pyspark.ml and glmnet the L2 part is divided by the standard deviation of the label. A column that never changes
+    gets the coefficient zero.
+
+    Parameters
+    ----------
+    Those of pyspark.ml, with its defaults (loss="huber" is not there yet), and
+    featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
+    solver : "normal" (one pass), "l-bfgs", "gd" (gradient descent that finds its own step), or "auto": "normal" up to
+        4096 features, else "l-bfgs".
+    tol : the estimated relative distance to the minimum, in standardized coefficients, at which "l-bfgs" and "gd" stop.
+    numPartitions : tasks of a pass.
+    handleInvalid : "error", or "skip" to leave out rows with a null, a NaN or an infinity.
+    computeStatistics : standard errors from "l-bfgs" and "gd" too, by one more pass; "normal" always has them.
+    maxBlockSizeInMB : size of the chunks of rows to work on; 0 takes chunks that fit the processor's cache.
+    aggregationDepth : depth of the tree in which partitions are summed, where their sums are large.
+
+    Raises
+    ------
+    ParamError, SolverError, ColumnError, ColumnTypeError : before any pass over the rows.
+    DataError : the rows cannot be fitted; the message counts and shows the bad values.
+
+    Source: R. Tibshirani, Regression Shrinkage and Selection via the Lasso (1996); H. Zou and T. Hastie (2005).
+
+    Examples
+    --------
+    >>> df = spark.createDataFrame([(1.0, 3.0), (2.0, 5.0), (3.0, 7.0)], ["x", "y"])
+    >>> model = LinearRegression(featuresCols=["x"], labelCol="y").fit(df)
+    >>> round(model.coefficients[0], 6), round(model.intercept, 6), model.summary.passes
+    (2.0, 1.0, 1)
+    """
+
+    _input_kwargs: dict[str, Any]
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        featuresCol: str = "features",
+        labelCol: str = "label",
+        predictionCol: str = "prediction",
+        maxIter: int = 100,
+        regParam: float = 0.0,
+        elasticNetParam: float = 0.0,
+        tol: float = 1e-6,
+        fitIntercept: bool = True,
+        standardization: bool = True,
+        solver: str = "auto",
+        weightCol: str | None = None,
+        aggregationDepth: int = 2,
+        loss: str = "squaredError",
+        epsilon: float = 1.35,
+        maxBlockSizeInMB: float = 0.0,
+        featuresCols: list[str] | None = None,
+        numPartitions: int | None = None,
+        handleInvalid: str = "error",
+        computeStatistics: bool = False,
+    ) -> None:
+        super().__init__()
+        self.setParams(**self._input_kwargs)
+
+    @keyword_only
+    def setParams(
+        self,
+        *,
+        featuresCol: str = "features",
+        labelCol: str = "label",
+        predictionCol: str = "prediction",
+        maxIter: int = 100,
+        regParam: float = 0.0,
+        elasticNetParam: float = 0.0,
+        tol: float = 1e-6,
+        fitIntercept: bool = True,
+        standardization: bool = True,
+        solver: str = "auto",
+        weightCol: str | None = None,
+        aggregationDepth: int = 2,
+        loss: str = "squaredError",
+        epsilon: float = 1.35,
+        maxBlockSizeInMB: float = 0.0,
+        featuresCols: list[str] | None = None,
+        numPartitions: int | None = None,
+        handleInvalid: str = "error",
+        computeStatistics: bool = False,
+    ) -> Self:
+        """Set the Params that are given."""
+        return self._set(**self._input_kwargs)
+
+    def _prepare(self, data: Data) -> tuple[Problem, Solver]:
+        statistics = data.statistics
+        problem = self._problem(statistics)
+        self._check(statistics, problem)
+        name = self.getOrDefault("solver")
+        if name == "auto":
+            admissible = data.fits_driver(problem.gram_query().size)
+            name = choose(len(problem.scale), problem.loss.quadratic and admissible)
+        return problem, SOLVERS[name](tol=self.getOrDefault("tol"), max_iter=self.getOrDefault("maxIter"))
+
+    def _problem(self, statistics: Statistics) -> Problem:
+        """The objective in variables of equal scale; without an intercept the scale is the root mean square."""
+        intercept = self.getOrDefault("fitIntercept")
+        mean, deviation = statistics.center[:-1], np.sqrt(statistics.variance[:-1])
+        center = mean if intercept else np.zeros_like(mean)
+        scale = deviation if intercept else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
+        unit = deviation if self.getOrDefault("standardization") else np.ones_like(deviation)
+        factor = np.divide(unit, scale, out=np.zeros_like(scale), where=scale > 0.0)
+        factor = np.append(factor, 0.0) if intercept else factor
+        label_deviation = np.sqrt(statistics.variance[-1]) or 1.0
+        penalty = elastic_net(
+            self.getOrDefault("regParam"),
+            self.getOrDefault("elasticNetParam"),
+            l1_units=factor,
+            l2_units=factor**2 / label_deviation,
+        )
+        start = np.zeros(len(factor))
+        start[len(scale) :] = statistics.center[-1]
+        loss = LOSSES[self.getOrDefault("loss")]
+        return Problem(loss, penalty, center, scale, intercept, start, _shift(statistics))
+
+    def _check(self, statistics: Statistics, problem: Problem) -> None:
+        """Warn of, or refuse, what the statistics show to be degenerate."""
+        if self.getOrDefault("computeStatistics") and np.any(problem.penalty.l1.strength):
+            raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
+        constant = np.flatnonzero(problem.scale == 0.0)
+        if len(constant) and not problem.fit_intercept and np.any(statistics.center[constant]):
+            _warn_data(
+                f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero."
+            )
+        if statistics.variance[-1] > 0.0:
+            return
+        if problem.fit_intercept or statistics.center[-1] == 0.0:
+            _warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
+        elif self.getOrDefault("regParam") > 0.0:
+            raise DataError(
+                f"every label is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept the "
+                "model cannot be regularized; set regParam=0 or fitIntercept=True."
+            )
+
+    def _create_model(self, data: Data, fit: Fit) -> "LinearRegressionModel":
+        problem, state = fit.problem, fit.state
+        assert state.point is not None
+        w, b = problem.raw(state.point.theta)
+        rank, inverse = self._infer(data, fit)
+        training = Training(
+            solver=fit.solver.name,
+            stopReason=str(state.stop),
+            converged=state.stop.converged,
+            passes=fit.passes,
+            totalIterations=state.iterations,
+            numSkipped=getattr(data, "skipped", 0),
+            rank=rank,
+            objectiveHistory=state.history,
+            estimates=np.append(w[:, 0], b) if problem.fit_intercept else w[:, 0],
+            inverseDiagonal=inverse,
+        )
+        self._warn(training, problem)
+        model: LinearRegressionModel = self._adopt(
+            LinearRegressionModel(dense(w[:, 0]), float(b[0]), data.feature_names)
+        )
+        scoring = model._scoring(data.frame if isinstance(data, SparkData) else None)
+        metrics = _training_metrics(data.statistics, fit)
+        model._summary = LinearRegressionTrainingSummary(scoring, metrics, training, data.feature_names)
+        return model
+
+    def _infer(self, data: Data, fit: Fit) -> tuple[int, np.ndarray]:
+        """The rank, and the diagonal of the inverse that the standard errors need: free with a Gram, else by a pass."""
+        if isinstance(fit.state, NormalState):
+            return fit.state.rank, fit.state.inverse_diagonal
+        if not self.getOrDefault("computeStatistics"):
+            return -1, np.empty(0)
+        (gram,) = data.run([fit.problem.gram_query()])
+        fit.passes += 1
+        _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)  # type: ignore[arg-type]
+        return rank, inverse
+
+    def _warn(self, training: Training, problem: Problem) -> None:
+        if not training.converged:
+            warnings.warn(
+                f"solver={training.solver!r} stopped after {training.totalIterations} iterations before it converged: "
+                f"raise maxIter={self.getOrDefault('maxIter')}, or take solver='normal'.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        columns = np.count_nonzero(problem.scale) + int(problem.fit_intercept)
+        if 0 <= training.rank < columns:
+            _warn_data(
+                f"the columns are linearly dependent (rank {training.rank} of {columns}): the coefficients are those "
+                "of least norm in standardized units, and there are no standard errors."
+            )
+
+
+@accessors
+class LinearRegressionModel(LinearModel, RegressionModel[Vector], _LinearRegressionParams):
+    """A fitted linear regression: prediction = coefficients . features + intercept.
+
+    Attributes
+    ----------
+    coefficients : one a feature, in units of the label per unit of the feature.
+    intercept : in units of the label; zero where none was fitted.
+    scale : 1.0; only the huber loss has another.
+    featureNames : the features' names, in the order of the coefficients.
+    """
+
+    def __init__(
+        self,
+        coefficients: DenseVector,
+        intercept: float,
+        feature_names: tuple[str, ...],
+        summary: LinearRegressionTrainingSummary | None = None,
+    ) -> None:
+        super().__init__(feature_names, summary)
+        self.coefficients = coefficients
+        self.intercept = intercept
+        self.scale = 1.0
+
+    def predict(self, value: Vector) -> float:
+        """The prediction for one vector of features."""
+        return float(self.coefficients.dot(value)) + self.intercept
+
+    def evaluate(self, dataset: DataFrame) -> LinearRegressionSummary:
+        """The metrics of the model on a labelled table, computed when they are asked for."""
+        if not isinstance(dataset, DataFrame):
+            raise TypeError(f"dataset must be a DataFrame but got {type(dataset)}.")
+        return LinearRegressionSummary(self._scoring(dataset))
+
+    def to_pyspark(self) -> PySparkLinearRegressionModel:
+        """The `pyspark.ml` model with the same coefficients and columns; it needs a running session."""
+        context = SparkContext._active_spark_context
+        assert context is not None and context._jvm is not None
+        java_class = context._jvm.org.apache.spark.ml.regression.LinearRegressionModel
+        java_model = java_class(self.uid, _py2java(context, self.coefficients), float(self.intercept))
+        model = PySparkLinearRegressionModel(java_model)
+        return model.setFeaturesCol(self.getFeaturesCol()).setPredictionCol(self.getPredictionCol())
+
+    def _scoring(self, dataset: DataFrame | None) -> Scoring:
+        """How to score a table with this model as it is now."""
+        features = self.getOrDefault("featuresCols") if self.isDefined("featuresCols") else [self.getFeaturesCol()]
+        scorer = self.copy()
+        return Scoring(
+            self.getLabelCol(),
+            ",".join(features),
+            self.getPredictionCol(),
+            self.getOrDefault("weightCol") if self.isDefined("weightCol") else None,
+            self.numFeatures,
+            self.getOrDefault("fitIntercept"),
+            self.getOrDefault("handleInvalid") == "skip",
+            None if dataset is None else lambda: scorer.transform(dataset),
+        )
+
+    def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        values: dict[str, Any] = {"featureNames": list(self.featureNames), "summary": None}
+        found = {"coefficients": self.coefficients.toArray(), "intercept": np.array([self.intercept])}
+        if self._summary is not None:
+            values["summary"], summary_arrays = self._summary._content()
+            found.update({f"summary.{name}": array for name, array in summary_arrays.items()})
+        return values, found
+
+    @classmethod
+    def _from_content(cls, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        require(set(values) == {"featureNames", "summary"}, "the model has unknown or missing fields")
+        names = tuple(values["featureNames"])
+        summary_arrays = {
+            name.removeprefix("summary."): arrays.pop(name) for name in list(arrays) if name.startswith("summary.")
+        }
+        require(set(arrays) == {"coefficients", "intercept"}, "the model has unknown or missing arrays")
+        shapes = (arrays["coefficients"].shape, arrays["intercept"].shape)
+        require(shapes == ((len(names),), (1,)), "the coefficients do not match the features' names")
+        summary = None
+        if values["summary"] is not None:
+            summary = LinearRegressionTrainingSummary._from_content(values["summary"], summary_arrays, names)
+        return cls(dense(arrays["coefficients"]), float(arrays["intercept"][0]), names, summary)
+
+    def __repr__(self) -> str:
+        return f"LinearRegressionModel: uid={self.uid}, numFeatures={self.numFeatures}"
+
+
+def _shift(statistics: Statistics) -> np.ndarray:
+    """Where to centre the Gram matrix: at the means, but of sparse rows only where that is needed."""
+    center = statistics.center
+    if statistics.density >= DENSE_FROM:
+        return center
+    far = np.abs(center) > FAR_FROM_ZERO * np.sqrt(statistics.variance)
+    far[-1] = True  # the label is dense in any case
+    return np.where(far, center, 0.0)
+
+
+def _training_metrics(statistics: Statistics, fit: Fit) -> RegressionMetrics:
+    """The metrics that the last answer of a fit implies, without looking at the rows again.
+
+    With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so
+    sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m.
+    """
+    point = fit.state.point
+    assert point is not None
+    mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
+    squared = 2.0 * point.loss
+    r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
+    prediction_m2 = max(m2 + weight * (squared + 2.0 * r_y), 0.0)
+    return RegressionMetrics(statistics.count, weight, mean, m2, prediction_m2, weight * squared)
+
+
+def _warn_data(message: str) -> None:
+    warnings.warn(message, DataWarning, stacklevel=3)

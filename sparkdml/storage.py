@@ -1,0 +1,134 @@
+"""Files on any path that Spark can write: local, ``hdfs://``, ``s3a://``, through Hadoop's FileSystem."""
+
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+# Stores where a rename is a copy, but where writing a file replaces the old one as a whole when it is closed.
+_OBJECT_STORES = ("s3a", "s3", "gs")
+_WRITE_BYTES = 1 << 22  # bytes travel to the JVM as text, so a piece at a time
+
+
+class Storage:
+    """A few calls of Hadoop's FileSystem; its exceptions come through as ``Py4JJavaError``.
+
+    Local files are written without the ``.crc`` files that Hadoop puts beside them: what is published has
+    digests of its own, and a checksum in a second file cannot be replaced in one step with the first.
+    """
+
+    def __init__(self, spark: SparkSession) -> None:
+        context: Any = spark.sparkContext
+        self._gateway: Any = context._gateway
+        self._jvm: Any = self._gateway.jvm
+        self._configuration: Any = context._jsc.hadoopConfiguration()
+        self._hadoop: Any = self._jvm.org.apache.hadoop.fs
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or a directory at `path`."""
+        return bool(self._system(path).exists(self._path(path)))
+
+    def is_directory(self, path: str) -> bool:
+        """Whether there is a directory at `path`."""
+        return self.exists(path) and bool(self._system(path).getFileStatus(self._path(path)).isDirectory())
+
+    def make_directory(self, path: str) -> None:
+        """Create a directory and its parents; raises where Hadoop only returns false."""
+        system = self._system(path)
+        if not system.mkdirs(self._path(path)):
+            parent = self._path(path)
+            while not system.exists(parent):
+                parent = parent.getParent()
+            system.access(parent, self._hadoop.permission.FsAction.WRITE)
+            raise OSError(f"no directory can be made at {path}")
+
+    def directories(self, path: str) -> list[str]:
+        """Names of the directories in `path`, in order; none if it does not exist."""
+        if not self.exists(path):
+            return []
+        entries = self._system(path).listStatus(self._path(path))
+        return sorted(entry.getPath().getName() for entry in entries if entry.isDirectory())
+
+    def files(self, path: str) -> dict[str, int]:
+        """Path below `path` -> size in bytes, of every file at any depth, in order."""
+        root = self._qualified(path)
+        entries = self._system(path).listFiles(self._path(path), True)
+        sizes = {}
+        while entries.hasNext():
+            entry = entries.next()
+            sizes[entry.getPath().toString().removeprefix(root).lstrip("/")] = entry.getLen()
+        return dict(sorted(sizes.items()))
+
+    def fingerprint(self, uri: str) -> dict[str, Any]:
+        """Path, length in bytes and modification time (ms since 1970) of a file named by a Spark URI."""
+        path = self._hadoop.Path(self._jvm.java.net.URI(uri))
+        status = path.getFileSystem(self._configuration).getFileStatus(path)
+        return {"path": uri, "length": status.getLen(), "modified": status.getModificationTime()}
+
+    def read(self, path: str) -> bytes:
+        """The content of a file."""
+        stream = self._system(path).open(self._path(path))
+        try:
+            return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
+        finally:
+            stream.close()
+
+    def sha256(self, path: str) -> str:
+        """SHA-256 of a file in hexadecimal; computed in the JVM, so the bytes do not travel to Python."""
+        stream = self._system(path).open(self._path(path))
+        try:
+            return str(self._jvm.org.apache.commons.codec.digest.DigestUtils.sha256Hex(stream))
+        finally:
+            stream.close()
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file, replacing what is there; parent directories are made."""
+        stream = self._system(path).create(self._path(path), True)
+        try:
+            for start in range(0, len(content), _WRITE_BYTES):
+                stream.write(content[start : start + _WRITE_BYTES])
+        finally:
+            stream.close()
+
+    def delete(self, path: str) -> None:
+        """Delete a file, or a directory with all it holds; nothing happens if there is none."""
+        self._system(path).delete(self._path(path), True)
+
+    def move(self, source: str, target: str) -> None:
+        """Rename to a name that must be free; Hadoop would move it *into* a directory that is there."""
+        if self.exists(target) or not self._system(source).rename(self._path(source), self._path(target)):
+            raise OSError(f"{source} cannot be renamed to {target}")
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a small file so that a reader sees the old content or the new, never a part and never none."""
+        scheme = self._system(path).getUri().getScheme()
+        if scheme in _OBJECT_STORES:
+            self.write(path, content)
+            return
+        parent, _, name = path.rpartition("/")
+        written = f"{parent}/_{name}.new"
+        self.write(written, content)
+        if scheme == "file":  # rename(2), which replaces; Hadoop's overwriting rename deletes first on local disks
+            self._system(path).rename(self._path(written), self._path(path))
+        else:
+            self._rename_over(written, path)
+
+    def _rename_over(self, source: str, target: str) -> None:
+        rename = self._hadoop.Options.Rename
+        options = self._gateway.new_array(rename, 1)
+        options[0] = rename.OVERWRITE
+        uri = self._system(target).getUri()
+        context = self._hadoop.FileContext.getFileContext(uri, self._configuration)
+        context.rename(self._path(source), self._path(target), options)
+
+    def _path(self, path: str) -> Any:
+        return self._hadoop.Path(path)
+
+    def _system(self, path: str) -> Any:
+        """The FileSystem of a path; for local paths the raw one, which writes no ``.crc`` files."""
+        system = self._path(path).getFileSystem(self._configuration)
+        if system.getScheme() == "file":
+            return self._hadoop.FileSystem.getLocal(self._configuration).getRawFileSystem()
+        return system
+
+    def _qualified(self, path: str) -> str:
+        return str(self._system(path).makeQualified(self._path(path)).toString())
