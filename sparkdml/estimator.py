@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from pyspark.ml.base import Predictor, _FitMultipleIterator
+from pyspark.ml.base import Predictor, Transformer, _FitMultipleIterator
 from pyspark.sql import DataFrame
 
 from sparkdml.blocks.block import CHUNK_BYTES
@@ -16,7 +16,7 @@ from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import Solver
 from sparkdml.persistence import Persistable
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Transformer)
 Dataset: TypeAlias = DataFrame | Data
 
 

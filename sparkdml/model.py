@@ -7,7 +7,6 @@ import numpy as np
 from pyspark.ml.base import PredictionModel
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import DenseVector, Vector
-from pyspark.ml.wrapper import JavaModel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType
@@ -33,7 +32,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         self._summary = summary
 
     @abstractmethod
-    def to_pyspark(self) -> JavaModel:
+    def to_pyspark(self) -> Any:
         """The model of pyspark.ml with the same coefficients and columns."""
 
     @property

@@ -19,7 +19,7 @@ def number(name: str, doc: str, low: float, high: float = math.inf, *, open_low:
 
 def integer(name: str, doc: str, low: int) -> Param[int]:
     """An integer Param of at least `low`."""
-    return Param(Params._dummy(), name, doc, _ranged(name, TypeConverters.toInt, low, math.inf, False))
+    return Param(Params._dummy(), name, doc, _ranged(name, TypeConverters.toInt, low, math.inf, False))  # type: ignore[arg-type]
 
 
 def choice(name: str, doc: str, options: Sequence[str]) -> Param[str]:

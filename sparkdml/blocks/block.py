@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -56,7 +56,8 @@ class Block:
     def __getitem__(self, rows: slice | np.ndarray) -> "Block":
         """The block of these rows, in this order."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Block(**{name: part if part is None else part[rows] for name, part in parts.items()})
+        chosen: dict[str, Any] = {name: part if part is None else part[rows] for name, part in parts.items()}
+        return Block(**chosen)
 
     def chunks(self, size: int = CHUNK_BYTES) -> Iterator["Block"]:
         """The block in pieces of about `size` bytes."""

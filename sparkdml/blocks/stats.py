@@ -6,6 +6,7 @@ Source: T. Chan, G. Golub, R. LeVeque, Algorithms for Computing the Sample Varia
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
 
@@ -105,7 +106,7 @@ def _dense_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:
 
 def _sparse_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:
     """The zeros that are not stored count once, by their weight: nothing cancels."""
-    X = chunk.features
+    X: csr_array = chunk.features
     d = chunk.columns
     row_weights = np.repeat(chunk.weights, np.diff(X.indptr))
     mean = np.bincount(X.indices, row_weights * X.data, d) / weight
@@ -121,7 +122,7 @@ def _sparse_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:
 
 def _nonzeros(chunk: Block) -> int:
     X = chunk.features
-    return np.count_nonzero(X if isinstance(X, np.ndarray) else X.data)
+    return int(np.count_nonzero(X if isinstance(X, np.ndarray) else X.data))
 
 
 def _count_labels(chunk: Block) -> dict[float, tuple[int, float]] | None:

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from sparkdml.blocks.block import CHUNK_BYTES, Block
 
 # What stands in which file; the parts of CSR blocks have files of their own.
-FILES = {
+FILES: dict[str, np.dtype] = {
     "dense": np.dtype("<f8"),
     "data": np.dtype("<f8"),
     "indices": np.dtype("<i4"),
@@ -169,7 +169,7 @@ def _read(file: BinaryIO, dtype: np.dtype, count: int) -> np.ndarray:
 
 
 def _fill(file: BinaryIO, array: np.ndarray) -> None:
-    view = memoryview(array).cast("B") if array.size else memoryview(b"")
+    view = memoryview(array.data).cast("B") if array.size else memoryview(b"")
     while len(view):
         count = file.readinto(view)  # type: ignore[attr-defined]
         if not count:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg import blas
+from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
 from sparkdml.optim.queries import Answer, Gradient, GradientSums, Gram, GramSums, Line, LineSums, Query
@@ -171,7 +172,7 @@ class GramKernel:
         """Columns without a shift stay sparse, the others and the label become dense."""
         if self.full is None:
             self.full = np.zeros((len(self.shift),) * 2)
-        X = block.features
+        X: csr_array = block.features
         near = np.flatnonzero(self.shift[:-1] == 0.0)
         far = np.append(np.flatnonzero(self.shift[:-1]), len(self.shift) - 1)
         D = np.column_stack([X[:, far[:-1]].toarray(), block.label]) - self.shift[far]

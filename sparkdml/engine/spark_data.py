@@ -183,9 +183,10 @@ class SparkData(Data):
             nodes = combine([*nodes, *again], self.partitions)
         if missing := self._missing(nodes):
             logger.warning("packing %d of %d partitions again", len(missing), self.partitions)
-            again = self._context.runJob(self._packed, partial(tasks.with_handle, task=task), missing)
-            self._moved.update({handle.partition: handle for handle, _ in again})
-            nodes = combine([*nodes, *(node for _, node in again)], self.partitions)
+            anew = partial(tasks.with_handle, task=task)
+            found: Any = self._context.runJob(self._packed, anew, missing)
+            self._moved.update({handle.partition: handle for handle, _ in found})
+            nodes = combine([*nodes, *(node for _, node in found)], self.partitions)
         return nodes
 
     def _missing(self, nodes: list[Node]) -> list[int]:
@@ -216,7 +217,7 @@ class SparkData(Data):
         """How many bytes of answers the driver takes at once."""
         jvm: Any = self._context._jvm
         heap = jvm.java.lang.Runtime.getRuntime().maxMemory()
-        conf: Any = self._context._jsc.sc().conf()  # type: ignore[attr-defined]
+        conf: Any = self._context._jsc.sc().conf()
         return int(min(heap, conf.getSizeAsBytes("spark.driver.maxResultSize", "1g") or heap)) // DRIVER_SHARE
 
     def _open(self) -> RDD:

@@ -65,7 +65,7 @@ class Problem:
     def lipschitz(self) -> float:
         """An upper bound of the curvature of the smooth part: the trace bounds the largest eigenvalue."""
         trace = np.count_nonzero(self.scale) + self.fit_intercept
-        return self.loss.curvature * max(trace, 1) + float(np.max(self.penalty.l2.strength, initial=0.0))
+        return self.loss.curvature * max(int(trace), 1) + float(self.penalty.l2.strength.max(initial=0.0))
 
     def split(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """theta (n,) as u (d, C) and c (C,)."""

@@ -256,8 +256,8 @@ class LinearRegression(
             _warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
         elif self.getOrDefault("regParam") > 0.0:
             raise DataError(
-                f"every label is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept the "
-                "model cannot be regularized; set regParam=0 or fitIntercept=True."
+                f"every label is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept "
+                "the model cannot be regularized; set regParam=0 or fitIntercept=True."
             )
 
     def _create_model(self, data: Data, fit: Fit) -> "LinearRegressionModel":
@@ -339,7 +339,7 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], _LinearRegress
 
     def predict(self, value: Vector) -> float:
         """The prediction for one vector of features."""
-        return float(self.coefficients.dot(value)) + self.intercept
+        return float(self.coefficients.dot(value)) + self.intercept  # type: ignore[arg-type]
 
     def evaluate(self, dataset: DataFrame) -> LinearRegressionSummary:
         """The metrics of the model on a labelled table, computed when they are asked for."""

@@ -248,7 +248,8 @@ class LinearRegressionTrainingSummary(LinearRegressionSummary):
         t = self._training
         skipped = f"   skipped: {t.numSkipped:,}" if t.numSkipped else ""
         passes = f"{t.passes} pass{'es' if t.passes != 1 else ''}"
-        return f"{table}\n\n{super().__str__()}{skipped}\nSolver: {t.solver}, {passes} over the packed data, {t.stopReason}"
+        solver = f"Solver: {t.solver}, {passes} over the packed data, {t.stopReason}"
+        return f"{table}\n\n{super().__str__()}{skipped}\n{solver}"
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What is saved, as JSON values and arrays."""

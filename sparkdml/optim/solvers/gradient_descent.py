@@ -11,7 +11,7 @@ from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, beg
 MEMORY = 10  # objectives that a trial is compared with: Grippo, Lampariello, Lucidi (1986) take 10
 SWEEP = 6  # steps whose curvatures are analysed together
 SUFFICIENT_DECREASE = 1e-4
-BACKTRACK = 0.25
+SHRINKAGE = (0.01, 0.5)  # a refused step shrinks to a share of this range
 DEPENDENT = 1e-8  # a step that lies this much within the span of the others tells nothing new
 PATIENCE = 50  # iterations without progress that end a fit at machine precision
 
@@ -44,7 +44,7 @@ class GradientDescent(Solver[GradientDescentState]):
     The first step is 1 / L with L an upper bound of the curvature. The moves and the changes of the gradient that they
     bring then tell the curvatures of the loss within their span (its Ritz values); the next steps are the inverses of
     those, shortest first. A trial is accepted when it lies below the worst of the last 10 objectives, else the step
-    shrinks to a quarter. With a memory of one move the steps would be those of Barzilai and Borwein.
+    shrinks. With a memory of one move the steps would be those of Barzilai and Borwein.
 
     Source: R. Fletcher, A Limited Memory Steepest Descent Method (2012); S. Wright, R. Nowak, M. Figueiredo, Sparse
     Reconstruction by Separable Approximation (2009).
@@ -73,7 +73,7 @@ class GradientDescent(Solver[GradientDescentState]):
             return self._accept(problem, state, point)
         if np.allclose(state.trial, state.current.theta, rtol=ROUNDING, atol=0.0):
             return replace(state, stop=StopReason.PRECISION)
-        return _look(problem, replace(state, steps=state.steps[:1] * BACKTRACK))
+        return _look(problem, replace(state, steps=state.steps[:1] * _shrinkage(problem, state, point)))
 
     def _accept(self, problem: Problem, state: GradientDescentState, point: Point) -> GradientDescentState:
         state = _measure(problem, state, point)
@@ -101,6 +101,16 @@ def _is_accepted(problem: Problem, state: GradientDescentState, point: Point) ->
     moved = float(np.sum(np.square(point.theta - state.current.theta)))
     bound = worst - SUFFICIENT_DECREASE / (2 * state.steps[0]) * moved
     return problem.objective(point) <= bound + ROUNDING * abs(worst)
+
+
+def _shrinkage(problem: Problem, state: GradientDescentState, refused: Point) -> float:
+    """Where the parabola through F here, its slope, and F at the refused trial is lowest, as a share of the way."""
+    assert state.current is not None
+    way = refused.theta - state.current.theta
+    here, there = problem.objective(state.current), problem.objective(refused)
+    slope = float(problem.smooth_gradient(state.current) @ way)
+    slope += problem.penalty.l1.value(refused.theta) - problem.penalty.l1.value(state.current.theta)
+    return float(np.clip(-slope / (2.0 * (there - here - slope)), *SHRINKAGE)) if np.isfinite(there) else SHRINKAGE[0]
 
 
 def _measure(problem: Problem, state: GradientDescentState, point: Point) -> GradientDescentState:
@@ -138,7 +148,7 @@ def _plan(state: GradientDescentState, s: np.ndarray, y: np.ndarray, free: np.nd
 
 
 def ritz_values(S: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """The positive curvatures of the loss within the span of the moves S, given its changes of gradient Y; largest first."""
+    """The positive curvatures within the span of the moves S, given their changes of gradient Y; largest first."""
     if not S.size:
         return np.empty(0)
     lengths = np.linalg.norm(S, axis=1)

@@ -42,8 +42,8 @@ class LbfgsState(State):
 class Lbfgs(Solver[LbfgsState]):
     """Step to the minimum of a quadratic model of the smooth part plus the exact L1 penalty.
 
-    The model's matrix is the L-BFGS approximation of the Hessian. A trial takes one pass; a refused trial takes a second,
-    which tries 16 shorter steps at once. Without L1 the minimum is the classical L-BFGS direction.
+    The model's matrix is the L-BFGS approximation of the Hessian. A trial takes one pass; a refused trial takes a
+    second, which tries 16 shorter steps at once. Without L1 the minimum is the classical L-BFGS direction.
 
     Source: J. Nocedal, S. Wright, Numerical Optimization (2006), chapter 7; J. Lee, Y. Sun, M. Saunders, Proximal
     Newton-Type Methods for Minimizing Composite Functions (2014).

@@ -65,8 +65,8 @@ class Normal(Solver[NormalState]):
 def solve_ridge(quadratic: Quadratic, problem: Problem, weight: float) -> tuple[np.ndarray, int, np.ndarray]:
     """Solve (Q + L2) v = q: the solution (n,), the rank, and the diagonal of the inverse in raw units.
 
-    Dependent columns are found by the condition number of the matrix scaled to a unit diagonal; the solution is then the
-    one of least norm, and the inverse is empty.
+    Dependent columns are found by the condition number of the matrix scaled to a unit diagonal; the solution is then
+    the one of least norm, and the inverse is empty.
     """
     A = quadratic.Q + np.diag(problem.penalty.l2.strength)
     free = np.flatnonzero(np.diag(A) > 0)

@@ -1,0 +1,143 @@
+"""The command line of a job: flags from an estimator's Params, exit codes, the result as a line of JSON."""
+
+import argparse
+import json
+import math
+import re
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, NoReturn
+
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from sparkdml.errors import SparkdmlError
+from sparkdml.jobkit.failures import BUG, Terminated, UsageError, exit_code, sentence
+from sparkdml.jobkit.progress import LOG_FORMATS, job_logging, log, set_format
+
+
+class JobParser(argparse.ArgumentParser):
+    """An ArgumentParser that raises UsageError instead of leaving the process, and takes no abbreviations."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for each wrong command line."""
+        raise UsageError(f"{message} (see --help)")
+
+
+def add_running_flags(parser: JobParser) -> None:
+    """The flags that every job has; `run_job` reads them."""
+    parser.add_argument_group("running").add_argument(
+        "--log-format",
+        choices=LOG_FORMATS,
+        default="auto",
+        help="lines for a person, JSON lines in pyspark's SPARK_LOG_SCHEMA, or the one on a terminal and the other "
+        "elsewhere (default: auto)",
+    )
+
+
+def run_job(parser: JobParser, job: Callable[[argparse.Namespace], dict[str, Any]], argv: Sequence[str] | None) -> int:
+    """Parse `argv`, call `job`, print what it returns as the last line of stdout, and return the exit code.
+
+    A failure prints ``{"status": "failed", "code": .., "error": ..}`` instead, and logs the same sentence. Only
+    a bug (code 70) is logged with its traceback.
+    """
+    with job_logging() as handler:
+        try:
+            options = parser.parse_args(argv)
+            set_format(handler, options.log_format)
+            result, code = job(options), 0
+        except (Exception, KeyboardInterrupt, Terminated) as failure:
+            code = exit_code(failure)
+            result = {"status": "failed", "code": code, "error": sentence(failure)}
+            context = {"code": str(code), "class": type(failure).__name__}
+            log.error("%s", result["error"], exc_info=code == BUG, extra={"context": context})
+        print(json_line(result), flush=True)
+    return code
+
+
+def add_params(parser: argparse.ArgumentParser, estimator: Params, title: str, without: Collection[str]) -> None:
+    """A flag for each Param of `estimator` but those in `without`: its name, doc, default and type.
+
+    ``elasticNetParam`` becomes ``--elastic-net-param``; a boolean Param also gets its ``--no-`` form. A flag
+    that is not given leaves no attribute in the parsed options.
+    """
+    group = parser.add_argument_group(title)
+    for param in estimator.params:
+        if param.name not in without:
+            group.add_argument(
+                f"--{_kebab(param.name)}",
+                dest=param.name,
+                default=argparse.SUPPRESS,
+                help=_help(estimator, param),
+                **_reader(param),
+            )
+
+
+def given_params(estimator: Params, options: argparse.Namespace) -> dict[str, Any]:
+    """The Params that were given as flags, by name."""
+    return {param.name: getattr(options, param.name) for param in estimator.params if hasattr(options, param.name)}
+
+
+def names(text: str) -> list[str]:
+    """The names in a comma-separated list.
+
+    >>> names("age, bmi")
+    ['age', 'bmi']
+    """
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"an empty name in {text!r}")
+    return found
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """One line of JSON; numbers that JSON does not have (NaN, infinity) become null.
+
+    >>> json_line({"rmse": 1.5, "r2adj": float("nan")})
+    '{"rmse": 1.5, "r2adj": null}'
+    """
+    return json.dumps(finite(value), allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """The same JSON value with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1-\2", name).lower()
+
+
+def _help(estimator: Params, param: Param[Any]) -> str:
+    doc = param.doc.rstrip(". ").replace("%", "%%")
+    return f"{doc} (default: {estimator.getOrDefault(param)})" if estimator.hasDefault(param) else doc
+
+
+def _reader(param: Param[Any]) -> dict[str, Any]:
+    """How argparse reads a Param's value."""
+    if param.typeConverter is TypeConverters.toBoolean:
+        return {"action": argparse.BooleanOptionalAction}
+    return {"type": partial(_value, param), "metavar": "VALUE"}
+
+
+def _value(param: Param[Any], text: str) -> Any:
+    """What a Param's own converter makes of a flag: of the text as JSON, as it stands, or as a list of names."""
+    readings = [text, text.split(",")]
+    with suppress(ValueError):
+        readings.insert(0, json.loads(text))
+    for reading in readings:
+        with suppress(TypeError):
+            return _converted(param, reading)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a value of {param.name}")
+
+
+def _converted(param: Param[Any], value: Any) -> Any:
+    try:
+        return param.typeConverter(value)
+    except SparkdmlError as refusal:  # argparse drops the message of any other exception
+        raise argparse.ArgumentTypeError(str(refusal)) from refusal

@@ -1,0 +1,126 @@
+"""What can go wrong in a job, and the exit code each failure ends with (sysexits(3); 80 to 84 are our own).
+
+| code | meaning | a retry helps |
+|---|---|---|
+| 0 | published, or this very run was already published | |
+| 64 / 78 | bad command line / bad configuration or environment | no |
+| 65 / 66 | data refused by validation / input missing | no / yes |
+| 69 | Spark or storage failed after Spark's own retries | yes |
+| 70 | a bug of ours; the only failure that logs a traceback | no |
+| 74 / 77 | could not publish: I/O / permission | yes / no |
+| 80 / 81 | diverged / not converged, with ``--require-convergence`` | no |
+| 84 | a published version failed its digest or its format | no |
+| 130 / 143 | ended by Ctrl-C / by SIGTERM | yes |
+"""
+
+import os
+
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark.errors import PySparkException
+
+from sparkdml.errors import (
+    ColumnError,
+    ColumnTypeError,
+    DataError,
+    DivergenceError,
+    FormatError,
+    NonDeterministicSourceError,
+    ParamError,
+    SolverError,
+    SparkdmlError,
+)
+
+
+class UsageError(SparkdmlError, ValueError):
+    """The command line is wrong."""
+
+
+class EnvironmentProblem(SparkdmlError, RuntimeError):
+    """Something that every job needs is missing on this machine, such as Java."""
+
+
+class InputMissingError(SparkdmlError, FileNotFoundError):
+    """No file is at the path that was to be read."""
+
+
+class PublishError(SparkdmlError, OSError):
+    """The output could not be written or did not read back as it was written."""
+
+
+class PublishDeniedError(PublishError, PermissionError):
+    """The output may not be written by this user."""
+
+
+class NotConvergedError(SparkdmlError, RuntimeError):
+    """The solver stopped before its tolerance, and ``--require-convergence`` was given."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Like KeyboardInterrupt no Exception, so that nothing on the way swallows it."""
+
+
+BUG = os.EX_SOFTWARE
+
+# The first class that fits decides, so a subclass stands before its base.
+EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (UsageError, os.EX_USAGE),
+    (ParamError, os.EX_USAGE),
+    (SolverError, os.EX_USAGE),
+    (EnvironmentProblem, os.EX_CONFIG),
+    (DataError, os.EX_DATAERR),
+    (ColumnError, os.EX_DATAERR),
+    (ColumnTypeError, os.EX_DATAERR),
+    (InputMissingError, os.EX_NOINPUT),
+    (NonDeterministicSourceError, os.EX_UNAVAILABLE),
+    (PublishDeniedError, os.EX_NOPERM),
+    (PublishError, os.EX_IOERR),
+    (DivergenceError, 80),
+    (NotConvergedError, 81),
+    (FormatError, 84),
+    (Py4JError, os.EX_UNAVAILABLE),
+    (PySparkException, os.EX_UNAVAILABLE),
+    (KeyboardInterrupt, 130),
+    (Terminated, 143),
+)
+
+
+def exit_code(failure: BaseException) -> int:
+    """The exit code of a failure; 70, a bug, for whatever the table does not know.
+
+    >>> exit_code(DataError("column 'age' has 3 missing values"))
+    65
+    """
+    return next((code for kind, code in EXIT_CODES if isinstance(failure, kind)), BUG)
+
+
+def sentence(failure: BaseException) -> str:
+    """A failure in one line, without class names and stack traces where the message says enough.
+
+    >>> sentence(Terminated())
+    'ended by SIGTERM'
+    """
+    match failure:
+        case Terminated():
+            text = "ended by SIGTERM"
+        case KeyboardInterrupt():
+            text = "interrupted"
+        case SparkdmlError():
+            text = " ".join(str(failure).split())
+        case Py4JError() | PySparkException():
+            text = f"Spark failed: {spark_message(failure)}"
+        case _:
+            text = f"a bug in sparkdml: {type(failure).__name__}: {failure}"
+    return text
+
+
+def spark_message(failure: Exception) -> str:
+    """The first line of what Spark or Hadoop says, taken from the exception that caused all others."""
+    if isinstance(failure, Py4JJavaError):
+        cause = failure.java_exception
+        while cause.getCause() is not None:
+            cause = cause.getCause()
+        text = cause.getMessage() or cause.getClass().getName()
+    else:
+        text = str(failure)
+    lines = text.strip().splitlines()
+    return lines[0] if lines else type(failure).__name__

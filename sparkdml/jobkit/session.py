@@ -1,0 +1,161 @@
+"""One way to get a Spark session, for jobs, tests and benchmarks; estimators use that of their DataFrame."""
+
+import atexit
+import importlib.resources
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from importlib.resources.abc import Traversable
+from pathlib import Path, PurePosixPath
+
+import pyspark
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from sparkdml.jobkit.failures import EnvironmentProblem
+from sparkdml.jobkit.java import java_problem
+
+PACKAGE = __name__.partition(".")[0]
+
+_DEFAULTS = {
+    "spark.master": "local[*]",
+    # Saves each Python task a stall of 40 ms, TCP's delayed acknowledgement. Spark 4.0 ignores it.
+    "spark.python.unix.domain.socket.enabled": "true",
+}
+_LOCAL_DEFAULTS = {
+    "spark.ui.enabled": "false",  # no port is opened on a developer's machine
+}
+
+
+def get_spark(app: str, **conf: str) -> SparkSession:
+    """The session that is running, or a new one set up for sparkdml.
+
+    Settings, the first that has a value wins: `conf`; what the user gave to spark-submit, ``spark-defaults.conf`` or
+    ``PYSPARK_SUBMIT_ARGS``; the defaults here (``local[*]``, Unix-domain sockets to the Python workers, errors only
+    in Spark's log, no console progress bar; in local mode no UI). Python workers run ``sys.executable`` unless
+    ``PYSPARK_PYTHON`` says otherwise, and find this package: in local mode through ``PYTHONPATH``, elsewhere it is
+    shipped to them with ``addPyFile``.
+
+    Parameters
+    ----------
+    app : str
+        Name of the application, as Spark's UI shows it.
+    **conf : str
+        Spark settings, for example ``**{"spark.master": "local[2]"}``.
+
+    Raises
+    ------
+    EnvironmentProblem
+        No Java, one that is too old, or a Spark that does not start. Java is looked at first.
+
+    Examples
+    --------
+    >>> spark = get_spark("example", **{"spark.master": "local[2]"})
+    >>> spark.range(3).count()
+    3
+    """
+    running = SparkSession.getActiveSession()
+    if running is not None:
+        return running
+    _start_jvm(conf)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # read when the context starts
+    spark = SparkSession.builder.config(conf=_resolved(app, conf)).getOrCreate()
+    atexit.register(spark.stop)  # executors that just see the driver vanish log errors
+    if not _is_local(spark.conf.get("spark.master")):
+        _ship_package(spark.sparkContext)
+    return spark
+
+
+def package_sources() -> Iterator[tuple[str, bytes]]:
+    """(path, content) of every Python file of this package in a fixed order; also from inside a zip."""
+    yield from _sources(importlib.resources.files(PACKAGE), PurePosixPath(PACKAGE))
+
+
+def _sources(folder: Traversable, path: PurePosixPath) -> Iterator[tuple[str, bytes]]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _sources(entry, path / entry.name)
+        elif entry.name.endswith(".py"):
+            yield str(path / entry.name), entry.read_bytes()
+
+
+def _start_jvm(conf: dict[str, str]) -> None:
+    """Start the JVM, or join the one that spark-submit started; no context yet.
+
+    Apart from the context, so that what the user configured can be read before defaults are filled in.
+    """
+    if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkContext._gateway is None:
+        problem = java_problem()
+        if problem:
+            raise EnvironmentProblem(problem)
+        _prepare_launch()
+    try:
+        # Settings such as spark.driver.memory must be known at this moment: a running JVM cannot take them.
+        SparkContext._ensure_initialized(conf=SparkConf(loadDefaults=False).setAll(list(conf.items())))
+    except PySparkException as failure:
+        raise EnvironmentProblem(f"Spark did not start: {failure}") from failure
+
+
+def _prepare_launch() -> None:
+    """Environment of the launch scripts: where Spark is, and a quiet log unless the user configured one."""
+    home = Path(pyspark.__file__).parent
+    if (home / "bin" / "spark-submit").is_file():
+        # Otherwise the scripts ask Python for it, in a command line that breaks where its path has a space.
+        os.environ.setdefault("SPARK_HOME", str(home))
+    own = Path(
+        os.environ.get("SPARK_CONF_DIR") or Path(os.environ.get("SPARK_HOME", ""), "conf"),
+        "log4j2.properties",
+    )
+    quiet = Path(__file__).with_name("log4j2.properties")
+    if quiet.is_file() and not own.is_file():
+        os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-Dlog4j2.configurationFile={quiet.as_uri()}")
+
+
+def _resolved(app: str, conf: dict[str, str]) -> SparkConf:
+    """The user's settings with our defaults where they are silent and the caller's on top."""
+    settings = SparkConf()
+    # Spark switches the bars on for a Python shell, so the value there is not the user's choice.
+    settings.set("spark.ui.showConsoleProgress", "false").setAppName(app).setAll(list(conf.items()))
+    for key, value in _DEFAULTS.items():
+        settings.setIfMissing(key, value)
+    if _is_local(settings.get("spark.master")):
+        for key, value in _LOCAL_DEFAULTS.items():
+            settings.setIfMissing(key, value)
+        _extend_python_path(settings)
+    if _logs_warnings():
+        settings.setIfMissing("spark.log.level", "ERROR")
+    return settings
+
+
+def _logs_warnings() -> bool:
+    """Whether Spark's log is as loud as Spark has it, because spark-submit started the JVM and not we."""
+    jvm = SparkContext._jvm
+    assert jvm is not None
+    return bool(jvm.org.apache.logging.log4j.LogManager.getRootLogger().isWarnEnabled())
+
+
+def _is_local(master: str | None) -> bool:
+    """Whether executors are threads of the driver's JVM; ``local-cluster[...]`` has processes of its own."""
+    return master is not None and (master == "local" or master.startswith("local["))
+
+
+def _extend_python_path(settings: SparkConf) -> None:
+    """Let Python workers on this machine import the package from where the driver has it."""
+    root = str(Path(__file__).resolve().parents[2])
+    key = "spark.executorEnv.PYTHONPATH"
+    settings.set(key, os.pathsep.join(filter(None, [settings.get(key), root])))
+
+
+def _ship_package(context: SparkContext) -> None:
+    """Send the package to the executors as a zip; Spark serves our file, so it lives as long as we."""
+    folder = tempfile.mkdtemp(prefix=f"{PACKAGE}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    archive = Path(folder, f"{PACKAGE}.zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in package_sources():
+            file.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's date is 1980: the same bytes every time
+    context.addPyFile(str(archive))
