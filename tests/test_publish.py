@@ -1,0 +1,214 @@
+"""The published output: complete or not there, digests checked, LATEST replaced in one step."""
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from sparkdml.errors import FormatError
+from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated
+from sparkdml.jobkit.identity import input_fingerprint, run_key, version_name
+from sparkdml.jobkit.publish import Output, verify
+from sparkdml.storage import Storage
+
+KEY = "0123456789ab"
+VERSION = f"2026-11-21-{KEY}"
+
+
+@pytest.fixture
+def storage(spark: SparkSession) -> Storage:
+    return Storage(spark)
+
+
+@pytest.fixture
+def output(storage: Storage, tmp_path: Path) -> Output:
+    return Output(storage, str(tmp_path / "a b" / "ä"))
+
+
+def fill(output: Output, text: str = "coefficients") -> Callable[[str], None]:
+    """What a job writes into a version."""
+
+    def write(directory: str) -> None:
+        Path(directory, "model", "data").mkdir(parents=True)
+        Path(directory, "model", "data", "part-0").write_text(text)
+        Path(directory, "model", "data", ".part-0.crc").write_text("Hadoop's")
+        output.write(f"{directory}/metrics.json", {"r2": 0.5})
+
+    return write
+
+
+def tree(output: Output) -> list[str]:
+    """Every file below OUTPUT, hidden ones too."""
+    root = Path(output.root)
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_a_version_has_its_manifest_and_success_and_latest_names_it(output: Output) -> None:
+    output.publish(VERSION, fill(output))
+    files = ["_SUCCESS", "manifest.json", "metrics.json", "model/data/part-0"]
+    assert tree(output) == ["LATEST", *(f"versions/{VERSION}/{name}" for name in files)]
+    assert Path(output.root, "LATEST").read_text() == f"{VERSION}\n"
+    manifest = output.read(VERSION, "manifest.json")
+    assert list(manifest["files"]) == ["metrics.json", "model/data/part-0"]
+    assert manifest["files"]["model/data/part-0"]["size"] == len("coefficients")
+    assert output.read(VERSION, "metrics.json") == {"r2": 0.5}
+
+
+def test_find_knows_a_run_by_its_key(output: Output) -> None:
+    assert output.find(KEY) is None
+    output.publish(VERSION, fill(output))
+    assert output.find(KEY) == VERSION
+    assert output.find("ba9876543210") is None
+
+
+def test_a_version_without_success_counts_for_nothing_and_is_replaced(output: Output) -> None:
+    output.publish(VERSION, fill(output, "half"))
+    Path(output.directory(VERSION), "_SUCCESS").unlink()
+    assert output.find(KEY) is None
+    output.publish(VERSION, fill(output, "whole"))
+    assert Path(output.directory(VERSION), "model", "data", "part-0").read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    "failure", [ValueError("no"), KeyboardInterrupt(), Terminated()], ids=lambda each: type(each).__name__
+)
+def test_a_failure_while_writing_leaves_what_was_there(output: Output, failure: BaseException) -> None:
+    output.publish(VERSION, fill(output))
+    before = tree(output)
+
+    def write(directory: str) -> None:
+        fill(output)(directory)
+        raise failure
+
+    with pytest.raises(type(failure)):
+        output.publish("2026-11-22-ba9876543210", write)
+    assert tree(output) == before
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(output: Output) -> None:
+    left = Path(output.directory(f"_incomplete-{KEY}"), "model", "old")
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    output.publish(VERSION, fill(output))
+    assert not any("incomplete" in name or "old" in name for name in tree(output))
+
+
+def tamper(text: str) -> Callable[[Path], object]:
+    return lambda version: (version / "manifest.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda version: (version / "model/data/part-0").write_text("Coefficients"), "part-0 is not as the manifest"),
+        (lambda version: (version / "model/data/part-0").unlink(), "part-0 is in the manifest but not there"),
+        (lambda version: (version / "model/data/more").write_text("x"), "more is not in the manifest"),
+        (lambda version: (version / "manifest.json").unlink(), "no manifest.json"),
+        (tamper("{"), "not JSON"),
+        (tamper("[]"), "not a manifest"),
+        (tamper(json.dumps({"format": "sparkdml-manifest", "formatVersion": 2, "files": {}})), "not a manifest"),
+        (tamper(json.dumps({"format": "sparkdml-manifest", "formatVersion": 1, "files": []})), "does not list files"),
+        (
+            tamper(json.dumps({"format": "sparkdml-manifest", "formatVersion": 1, "files": {"../../LATEST": {}}})),
+            "LATEST is in the manifest but not there",
+        ),
+    ],
+)
+def test_verification_says_which_check_failed(
+    output: Output, storage: Storage, change: Callable[[Path], object], said: str
+) -> None:
+    output.publish(VERSION, fill(output))
+    change(Path(output.directory(VERSION)))
+    with pytest.raises(FormatError, match=said):
+        verify(storage, output.directory(VERSION))
+    with pytest.raises(FormatError, match=said):
+        output.find(KEY)
+
+
+def test_a_version_that_does_not_read_back_is_not_published(
+    output: Output, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move_and_spoil(source: str, target: str) -> None:
+        Path(source).rename(target)
+        Path(target, "metrics.json").write_text("spoilt")
+
+    monkeypatch.setattr(storage, "move", move_and_spoil)
+    with pytest.raises(PublishError, match="metrics"):
+        output.publish(VERSION, fill(output))
+    assert tree(output) == []
+
+
+def test_a_reader_of_latest_never_finds_it_missing_or_partial(output: Output) -> None:
+    names = [f"{number:04d}-{KEY}" * 50 for number in range(60)]
+    output.prepare()
+    output.point(names[0])
+    latest, done, seen = Path(output.root, "LATEST"), threading.Event(), set()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(latest.read_text() if latest.exists() else "missing")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for name in names:
+        output.point(name)
+    done.set()
+    reader.join()
+    assert len(seen) > 1
+    assert seen <= {f"{name}\n" for name in names}
+    assert tree(output) == ["LATEST"]
+
+
+def test_latest_is_replaced_by_hadoops_own_rename_too(storage: Storage, tmp_path: Path) -> None:
+    """What is used where the file system is neither local nor an object store."""
+    old, new = tmp_path / "LATEST", tmp_path / "_LATEST.new"
+    old.write_text("old")
+    new.write_text("new")
+    storage._rename_over(str(new), str(old))
+    assert old.read_text() == "new"
+    assert not new.exists()
+
+
+def test_a_path_that_cannot_be_written_is_found_before_the_training(storage: Storage, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(PublishError, match="cannot publish to"):
+        Output(storage, str(file)).prepare()
+    with pytest.raises(PublishDeniedError, match="Permission denied"):
+        Output(storage, "/proc/sparkdml").prepare()
+
+
+def test_a_rename_never_goes_into_a_directory(storage: Storage, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(OSError, match="cannot be renamed"):
+        storage.move(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+def test_the_run_key_changes_with_all_that_decides_the_result(
+    spark: SparkSession, storage: Storage, tmp_path: Path
+) -> None:
+    rows = tmp_path / "a b.csv"
+    rows.write_text("x,y\n1,2\n")
+    inputs = input_fingerprint(storage, spark.read.csv(str(rows), header=True))
+    assert [(each["length"], each["modified"]) for each in inputs] == [
+        (rows.stat().st_size, rows.stat().st_mtime_ns // 1_000_000)
+    ]
+    keys = {
+        run_key({"regParam": 0.1}, inputs, None),
+        run_key({"regParam": 0.2}, inputs, None),
+        run_key({"regParam": 0.1}, [], None),
+        run_key({"regParam": 0.1}, inputs, date(2026, 11, 21)),
+    }
+    assert len(keys) == 4
+    assert run_key({"regParam": 0.1}, inputs, None) in keys
+
+
+def test_a_version_is_named_by_its_day_or_its_start() -> None:
+    started = datetime(2026, 11, 21, 4, 5, 6, tzinfo=UTC)
+    assert version_name(KEY * 5, started, date(2026, 11, 20)) == f"2026-11-20-{KEY}"
+    assert version_name(KEY * 5, started, None) == f"20261121T040506Z-{KEY}"
