@@ -1,20 +1,13 @@
 """Metrics of predictions, weighted, in one job over a DataFrame and without a shuffle."""
 
 import pickle
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 
-import numpy as np
-import pyarrow as pa
-from pyspark import TaskContext
 from pyspark.sql import DataFrame
 
-from sparkdml.blocks.block import Block
-from sparkdml.blocks.columns import Columns, resolve_columns
-from sparkdml.blocks.decode import Decoder
-from sparkdml.blocks.stats import Statistics
-from sparkdml.blocks.violations import Violations
+from sparkdml.blocks.schema import resolve_columns, select_columns
+from sparkdml.blocks.scored import SCHEMA, Score, Scored
 from sparkdml.errors import DataError
 
 
@@ -58,52 +51,6 @@ class RegressionMetrics:
         return 1.0 - self.squared_error / total if total > 0.0 else float("nan")
 
 
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """What one partition of predictions adds up to; merges pairwise."""
-
-    moments: Statistics  # of the prediction, then the label
-    residuals: Statistics  # of |y - p|, then y - p
-    low: float
-    high: float
-    violations: Violations
-
-    @classmethod
-    def of(cls, block: Block, violations: Violations) -> "Scored":
-        """The sums of a block whose one feature is the prediction."""
-        residual = block.label - np.asarray(block.features)[:, 0]
-        errors = Block(np.abs(residual)[:, None], residual, block.weight)
-        scaled = np.sqrt(block.weights) * residual
-        low, high = (float(scaled.min()), float(scaled.max())) if block.rows else (np.inf, -np.inf)
-        return cls(Statistics.of(block), Statistics.of(errors), low, high, violations)
-
-    def merge(self, other: "Scored") -> "Scored":
-        """The sums of both."""
-        return Scored(
-            self.moments.merge(other.moments),
-            self.residuals.merge(other.residuals),
-            min(self.low, other.low),
-            max(self.high, other.high),
-            self.violations.merge(other.violations),
-        )
-
-    def metrics(self) -> RegressionMetrics:
-        """The sums as metrics."""
-        weight = self.moments.weight
-        (prediction_mean, label_mean), (prediction_m2, label_m2) = self.moments.mean, self.moments.m2
-        (absolute, residual_mean), (_, residual_m2) = self.residuals.mean, self.residuals.m2
-        return RegressionMetrics(
-            self.moments.count,
-            weight,
-            float(label_mean),
-            float(label_m2),
-            float(prediction_m2 + weight * (prediction_mean - label_mean) ** 2),
-            float(residual_m2 + weight * residual_mean**2),
-            float(weight * absolute),
-            (self.low, self.high),
-        )
-
-
 def regression_metrics(
     predictions: DataFrame, label: str, prediction: str, weight: str | None = None, skip: bool = False
 ) -> RegressionMetrics:
@@ -115,28 +62,27 @@ def regression_metrics(
     DataError : a value is missing or infinite (with `skip`, such rows are left out), or there are no rows.
     """
     columns = resolve_columns(predictions.schema, [prediction], label, weight)
-    scored = columns.select(predictions).mapInArrow(_Score(columns), "scored binary").collect()
+    scored = select_columns(predictions, columns).mapInArrow(Score(columns), SCHEMA).collect()
     total = reduce(Scored.merge, (pickle.loads(row.scored) for row in scored)) if scored else None
     if total is not None and (bad := total.violations.fatal(skip)):
         raise DataError(bad.sentence())
     if total is None or total.moments.weight == 0.0:
         raise DataError("there are no rows of positive weight to evaluate.")
-    return total.metrics()
+    return _metrics(total)
 
 
-@dataclass(frozen=True)
-class _Score:
-    """The function of `mapInArrow`: one record a partition."""
-
-    columns: Columns
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        context = TaskContext.get()
-        decoder = Decoder(self.columns, context.partitionId() if context else 0)
-        total: Scored | None = None
-        for batch in batches:
-            part = Scored.of(decoder.decode(batch), Violations())
-            total = total.merge(part) if total else part
-        if total is not None:
-            total.violations.found.update(decoder.violations.found)
-            yield pa.RecordBatch.from_pydict({"scored": pa.array([pickle.dumps(total)], pa.binary())})
+def _metrics(scored: Scored) -> RegressionMetrics:
+    """The sums as metrics."""
+    weight = scored.moments.weight
+    (prediction_mean, label_mean), (prediction_m2, label_m2) = scored.moments.mean, scored.moments.m2
+    (absolute, residual_mean), (_, residual_m2) = scored.residuals.mean, scored.residuals.m2
+    return RegressionMetrics(
+        scored.moments.count,
+        weight,
+        float(label_mean),
+        float(label_m2),
+        float(prediction_m2 + weight * (prediction_mean - label_mean) ** 2),
+        float(residual_m2 + weight * residual_mean**2),
+        float(weight * absolute),
+        (scored.low, scored.high),
+    )

@@ -11,7 +11,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType
 
-from sparkdml.blocks.columns import Columns, quoted, resolve_features
+from sparkdml.blocks.columns import Columns
+from sparkdml.blocks.schema import quoted, resolve_features
 from sparkdml.errors import ColumnError, StatisticsError
 from sparkdml.persistence import Persistable
 

@@ -1,6 +1,6 @@
 """From an Arrow batch to a block, bad rows counted and left out."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block, Features
-from sparkdml.blocks.columns import Columns
+from sparkdml.blocks.columns import ROLES, Columns
 from sparkdml.blocks.violations import Violations
 
 
@@ -32,26 +32,16 @@ class Decoder:
             bad |= self._bad_numbers(batch.column(role), name)
         if "weight" in self.columns.roles:
             bad |= self._bad_weights(batch.column("weight"))
-        read = {"scalars": self._scalars, "vector": self._vectors, "array": self._arrays}
-        X, rows = read[self.columns.kind](batch, bad)
+        read = self._vectors if self.columns.kind == "vector" else self._arrays
+        X, rows = read(batch.column("features"), bad)
         self.seen += batch.num_rows
         if bad.any():
             X, rows = X[np.flatnonzero(~bad[rows])], rows[~bad[rows]]
         return _block(batch, X, rows)
 
-    def _scalars(self, batch: pa.RecordBatch, bad: np.ndarray) -> tuple[Features, np.ndarray]:
-        self.size = len(self.columns.features)
-        columns = [batch.column(f"x{j}") for j in range(self.size)]
-        X = np.empty((batch.num_rows, self.size))
-        for j, column in enumerate(columns):
-            X[:, j] = column.to_numpy(zero_copy_only=False)  # a null becomes a NaN
-        if not np.isfinite(X).all():
-            for column, name in zip(columns, self.columns.features, strict=True):
-                bad |= self._bad_numbers(column, name)
-        return X, np.arange(batch.num_rows)
-
-    def _vectors(self, batch: pa.RecordBatch, bad: np.ndarray) -> tuple[Features, np.ndarray]:
-        column, rows = self._present(batch.column("x0"), bad)
+    def _vectors(self, column: pa.StructArray, bad: np.ndarray) -> tuple[Features, np.ndarray]:
+        """The features, and which rows of the batch they are; what is wrong with the others is counted."""
+        column, rows = self._present(column, bad)
         kind, size, _, values = column.flatten()
         dense = kind.to_numpy() == 1
         sizes = np.where(dense, pc.list_value_length(values), pc.fill_null(size, 0))
@@ -61,8 +51,9 @@ class Decoder:
         self._check_values(X, rows[whole], bad)
         return X, rows[whole]
 
-    def _arrays(self, batch: pa.RecordBatch, bad: np.ndarray) -> tuple[Features, np.ndarray]:
-        column, rows = self._present(batch.column("x0"), bad)
+    def _arrays(self, column: pa.ListArray, bad: np.ndarray) -> tuple[Features, np.ndarray]:
+        """As `_vectors`, of arrays; numeric columns come as one array too."""
+        column, rows = self._present(column, bad)
         whole = self._of_one_size(pc.list_value_length(column).to_numpy(), rows, bad)
         flat = column.filter(pa.array(whole)).flatten()
         shape = (int(whole.sum()), self.size or 0)
@@ -90,19 +81,27 @@ class Decoder:
         return ~ragged
 
     def _check_values(self, X: Features, rows: np.ndarray, bad: np.ndarray, nulls: np.ndarray | None = None) -> None:
-        """Count the nulls, NaNs and infinities inside of vectors."""
+        """Count the nulls, NaNs and infinities among the features, of each column where they were columns."""
         if np.isfinite(X if isinstance(X, np.ndarray) else X.data).all():
             return
         where, which, values = _not_finite(X)
         null = np.zeros(len(where), bool) if nulls is None else nulls[where, which]
         kinds = {"null": null, "NaN": np.isnan(values) & ~null, "infinite": np.isinf(values)}
-        name = self.columns.features[0]
         for kind, match in kinds.items():
-            if match.any():
-                i = int(np.argmax(match))
-                example = f"{name}[{which[i]}] in {self._place(rows[where[i]])}"
-                self.violations.add(name, kind, int(match.sum()), example)
+            if self.columns.kind != "scalars":
+                self._count_cells(match, kind, self.columns.features[0], rows[where], which)
+                continue
+            for j in np.unique(which[match]):
+                self._count_cells(match & (which == j), kind, self.columns.features[j], rows[where])
         bad[rows[where]] = True
+
+    def _count_cells(
+        self, match: np.ndarray, kind: str, name: str, rows: np.ndarray, which: np.ndarray | None = None
+    ) -> None:
+        if match.any():
+            i = int(np.argmax(match))
+            cell = "" if which is None else f"{name}[{which[i]}] in "
+            self.violations.add(name, kind, int(match.sum()), cell + self._place(rows[i]))
 
     def _bad_numbers(self, column: pa.Array, name: str) -> np.ndarray:
         """Which values of a numeric column are null, NaN or infinite; each kind is counted."""
@@ -154,7 +153,7 @@ def _not_finite(X: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _block(batch: pa.RecordBatch, X: Features, rows: np.ndarray) -> Block:
     """The block of the rows of a batch whose features are X."""
-    roles = [f.name for f in fields(Block) if f.name in batch.schema.names]
+    roles = [role for role in ROLES if role in batch.schema.names]
     parts = {role: batch.column(role).to_numpy(zero_copy_only=False)[rows] for role in roles}
     if "fold" in parts:
         parts["fold"] = parts["fold"].astype(np.int32)

@@ -12,8 +12,9 @@ import numpy as np
 from pyspark import RDD, SparkContext, StorageLevel
 from pyspark.sql import DataFrame
 
-from sparkdml.blocks.columns import Columns, resolve_columns
+from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.pack import SCHEMA, Plan, Report
+from sparkdml.blocks.schema import resolve_columns, select_columns
 from sparkdml.blocks.store import Handle
 from sparkdml.engine import tasks
 from sparkdml.engine.data import Data, Reading, root
@@ -89,7 +90,7 @@ def pack(
     columns = resolve_columns(df.schema, featuresCols or featuresCol, labelCol, weightCol, offsetCol, foldCol)
     skip = handleInvalid == "skip"
     plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}")
-    selected = columns.select(df)
+    selected = select_columns(df, columns)
     packed = selected.mapInArrow(plan, SCHEMA).rdd  # the one look at the plan's partitions
     if numPartitions and numPartitions > packed.getNumPartitions():
         packed = selected.repartition(numPartitions).mapInArrow(plan, SCHEMA).rdd

@@ -8,7 +8,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from sparkdml.arrays import require
-from sparkdml.blocks.columns import quoted
+from sparkdml.blocks.schema import quoted
 from sparkdml.errors import StatisticsError
 from sparkdml.evaluation import RegressionMetrics, regression_metrics
 from sparkdml.summary import Inference, coefficient_table
