@@ -36,6 +36,10 @@ class NonDeterministicSourceError(SparkdmlError, RuntimeError):
     """A recomputed partition has other rows than before, so the fit cannot go on."""
 
 
+class SessionError(SparkdmlError, RuntimeError):
+    """The Spark session cannot do what is asked, such as one of Spark Connect."""
+
+
 class ReleasedError(SparkdmlError, RuntimeError):
     """Packed data were used after their release."""
 

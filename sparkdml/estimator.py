@@ -1,9 +1,11 @@
 """What the estimators share: from a DataFrame, or packed data, and Params to fitted models."""
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
+import numpy as np
 from pyspark.ml.base import Predictor, Transformer, _FitMultipleIterator
 from pyspark.sql import DataFrame
 
@@ -11,9 +13,12 @@ from sparkdml.blocks.block import CHUNK_BYTES
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, minimize
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import ColumnError, ColumnTypeError
+from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, DataWarning
+from sparkdml.optim.gram import Quadratic
 from sparkdml.optim.problem import Problem
+from sparkdml.optim.queries import GramSums
 from sparkdml.optim.solvers import Solver
+from sparkdml.optim.solvers.normal import NormalState, solve_ridge
 from sparkdml.persistence import Persistable
 
 M = TypeVar("M", bound=Transformer)
@@ -84,6 +89,35 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         model._resetUid(self.uid)
         return self._copyValues(model)
 
+    def _infer(self, data: Data, fit: Fit) -> tuple[int, np.ndarray]:
+        """The rank, and the diagonal of the inverse that the standard errors need: free with a Gram, else by a pass."""
+        if isinstance(fit.state, NormalState):
+            return fit.state.rank, fit.state.inverse_diagonal
+        if not self.getOrDefault("computeStatistics"):
+            return -1, np.empty(0)
+        (gram,) = data.run([fit.problem.gram_query()])
+        fit.passes += 1
+        assert isinstance(gram, GramSums)
+        _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)
+        return rank, inverse
+
+    def _warn(self, fit: Fit, rank: int) -> None:
+        """Warn where the solver did not converge or the columns are dependent."""
+        state, problem = fit.state, fit.problem
+        if not state.stop.converged:
+            warnings.warn(
+                f"solver={fit.solver.name!r} stopped after {state.iterations} iterations before it converged: raise "
+                f"maxIter={self.getOrDefault('maxIter')}, or take another solver.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        columns = np.count_nonzero(problem.scale) + int(problem.fit_intercept)
+        if 0 <= rank < columns:
+            warn_data(
+                f"the columns are linearly dependent (rank {rank} of {columns}): the coefficients are those of least "
+                "norm in standardized units, and there are no standard errors."
+            )
+
     def _pack_arguments(self) -> dict[str, Any]:
         """The keyword arguments of `pack` that the Params make."""
         chosen = {name: self.getOrDefault(name) for name in self._data_params if self.isDefined(name)}
@@ -107,3 +141,8 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
                 )
         if self.isSet("featuresCols") and tuple(self.getOrDefault("featuresCols")) != data.columns.features:
             raise ColumnError("featuresCols are not the columns that were packed: pack them with the same columns.")
+
+
+def warn_data(message: str) -> None:
+    """Warn of data that can be fitted but are probably not what was meant."""
+    warnings.warn(message, DataWarning, stacklevel=3)

@@ -46,7 +46,7 @@ class Decoder:
         dense = kind.to_numpy() == 1
         sizes = np.where(dense, pc.list_value_length(values), pc.fill_null(size, 0))
         whole = self._of_one_size(sizes, rows, bad)
-        _, _, indices, values = column.filter(pa.array(whole)).flatten()
+        _, _, indices, values = _only(column, whole).flatten()
         X = _vector_features(dense[whole], indices, values, self.size or 0)
         self._check_values(X, rows[whole], bad)
         return X, rows[whole]
@@ -55,7 +55,7 @@ class Decoder:
         """As `_vectors`, of arrays; numeric columns come as one array too."""
         column, rows = self._present(column, bad)
         whole = self._of_one_size(pc.list_value_length(column).to_numpy(), rows, bad)
-        flat = column.filter(pa.array(whole)).flatten()
+        flat = _only(column, whole).flatten()
         shape = (int(whole.sum()), self.size or 0)
         X = flat.to_numpy(zero_copy_only=False).reshape(shape)
         self._check_values(X, rows[whole], bad, flat.is_null().to_numpy(zero_copy_only=False).reshape(shape))
@@ -66,7 +66,7 @@ class Decoder:
         null = column.is_null().to_numpy(zero_copy_only=False)
         self._count(null, self.columns.features[0], "null")
         bad |= null
-        return (column.filter(pa.array(~null)) if null.any() else column), np.flatnonzero(~null)
+        return _only(column, ~null), np.flatnonzero(~null)
 
     def _of_one_size(self, sizes: np.ndarray, rows: np.ndarray, bad: np.ndarray) -> np.ndarray:
         """Which vectors have the size of the first; the others are counted."""
@@ -127,6 +127,11 @@ class Decoder:
 
     def _place(self, row: int) -> str:
         return f"row {self.seen + row} of partition {self.partition}"
+
+
+def _only(column: pa.Array, rows: np.ndarray) -> pa.Array:
+    """The rows that are true; the column itself where all are, since a filter copies."""
+    return column if rows.all() else column.filter(pa.array(rows))
 
 
 def _vector_features(dense: np.ndarray, indices: pa.ListArray, values: pa.ListArray, size: int) -> Features:

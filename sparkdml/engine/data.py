@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from sparkdml.blocks.block import CHUNK_BYTES, Block
+from sparkdml.blocks.block import CHUNK_BYTES, DENSE_FROM, Block
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
@@ -113,3 +113,16 @@ class LocalData(Data):
 def root(nodes: Sequence[Node], count: int) -> Any:
     """The value at the root of a tree of `count` partitions."""
     return dict(nodes)[height(count), 0]
+
+
+FAR_FROM_ZERO = 10.0  # standard deviations from zero at which a mean would cost a Gram matrix two of its digits
+
+
+def gram_shift(statistics: Statistics) -> np.ndarray:
+    """Where to centre a Gram matrix: at the means, but of sparse rows only the columns that need it, (d + 1,)."""
+    center = statistics.center
+    if statistics.density >= DENSE_FROM:
+        return center
+    far = np.abs(center) > FAR_FROM_ZERO * np.sqrt(statistics.variance)
+    far[-1] = True  # the label is dense in any case
+    return np.where(far, center, 0.0)

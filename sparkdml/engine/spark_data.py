@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from pyspark import RDD, SparkContext, StorageLevel
 from pyspark.sql import DataFrame
+from pyspark.sql.utils import is_remote
 
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.pack import SCHEMA, Plan, Report
@@ -27,6 +29,7 @@ from sparkdml.errors import (
     NonDeterministicSourceError,
     ParamError,
     ReleasedError,
+    SessionError,
 )
 from sparkdml.optim.queries import Answer, Query
 
@@ -81,6 +84,8 @@ def pack(
     ...     data.statistics.count, data.feature_names
     (2, ('x',))
     """
+    if is_remote():
+        raise SessionError("Spark Connect gives no access to partitions: fit in a classic Spark session.")
     if df.isStreaming:
         raise ColumnTypeError("a streaming DataFrame cannot be packed: write it to a table and pack that.")
     if handleInvalid not in ("error", "skip"):
@@ -118,6 +123,7 @@ class SparkData(Data):
         self._a_pass: RDD | None = self._handles
         self._moved: dict[int, Handle] = {}
         self._rows: dict[int, Rows] = {}
+        started = time.perf_counter()
         try:
             report: Report = self._gather(tasks.report, 0, 2)
             check_report(report, columns, skip)
@@ -126,6 +132,7 @@ class SparkData(Data):
             self.skipped = report.rows_seen - report.statistics.count
             self.feature_names = columns.feature_names(len(report.statistics.mean) - 1)
             self._a_pass = self._coalesced(report.nbytes, tasks_a_pass)
+            self._log(report, time.perf_counter() - started)
         except BaseException:
             self.release()
             raise
@@ -213,6 +220,13 @@ class SparkData(Data):
             cores = self._context.defaultParallelism
             wanted = max(TASKS_PER_CORE * cores, math.ceil(nbytes / MAX_TASK_BYTES))
         return self._handles.coalesce(wanted) if wanted < self.partitions else self._handles
+
+    def _log(self, report: Report, seconds: float) -> None:
+        megabytes = report.nbytes / 2**20
+        context = {"rows": str(self.statistics.count), "megabytes": f"{megabytes:.1f}", "seconds": f"{seconds:.3f}"}
+        message = "packed %s rows x %d features into %.1f MB in %d partitions, %.2f s"
+        shape = (f"{self.statistics.count:,}", len(self.feature_names), megabytes, self.partitions, seconds)
+        logger.info(message, *shape, extra={"context": context})
 
     def _driver_bytes(self) -> int:
         """How many bytes of answers the driver takes at once."""

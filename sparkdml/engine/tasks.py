@@ -101,11 +101,7 @@ def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle,
 
 
 def remove(handles: Iterable[Handle], moved: Mapping[int, Handle]) -> None:
-    """Remove the files of some partitions, and the directory of the pack with its last one."""
+    """Remove all that the pack has on the machines of some partitions, files of lost attempts included."""
     for handle in handles:
-        for each in {handle, moved.get(handle.partition, handle)}:
-            shutil.rmtree(each.directory, ignore_errors=True)
-            try:
-                Path(each.directory).parent.rmdir()
-            except OSError:
-                continue  # other partitions still have files there
+        for each in (handle, moved.get(handle.partition, handle)):
+            shutil.rmtree(Path(each.directory).parent, ignore_errors=True)

@@ -1,56 +1,31 @@
 """Linear regression: the estimator and its model."""
 
-import warnings
 from typing import Any, Self
 
 import numpy as np
 from pyspark import SparkContext, keyword_only
 from pyspark.ml.common import _py2java
 from pyspark.ml.linalg import DenseVector, Vector
-from pyspark.ml.param.shared import (
-    HasAggregationDepth,
-    HasElasticNetParam,
-    HasFitIntercept,
-    HasLoss,
-    HasMaxBlockSizeInMB,
-    HasMaxIter,
-    HasRegParam,
-    HasSolver,
-    HasStandardization,
-    HasTol,
-    HasWeightCol,
-)
 from pyspark.ml.regression import LinearRegressionModel as PySparkLinearRegressionModel
 from pyspark.ml.regression import RegressionModel, Regressor
 from pyspark.sql import DataFrame
 
 from sparkdml.arrays import require
-from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.stats import Statistics
-from sparkdml.engine.data import Data
+from sparkdml.engine.data import Data, gram_shift
 from sparkdml.engine.minimize import Fit
 from sparkdml.engine.spark_data import SparkData
-from sparkdml.errors import ConvergenceWarning, DataError, DataWarning, ParamError
-from sparkdml.estimator import LinearEstimator
+from sparkdml.errors import DataError, ParamError
+from sparkdml.estimator import LinearEstimator, warn_data
 from sparkdml.evaluation import RegressionMetrics
 from sparkdml.model import LinearModel, dense
-from sparkdml.optim.gram import Quadratic
 from sparkdml.optim.losses import LOSSES
-from sparkdml.optim.penalties import elastic_net
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import SOLVERS, Solver
 from sparkdml.optim.solvers.auto import choose
-from sparkdml.optim.solvers.normal import NormalState, solve_ridge
-from sparkdml.params import (
-    HasComputeStatistics,
-    HasFeaturesCols,
-    HasHandleInvalid,
-    HasNumPartitions,
-    accessors,
-    choice,
-    integer,
-    number,
-)
+from sparkdml.optim.standardize import standardized_problem
+from sparkdml.params import accessors
+from sparkdml.regression.linear_params import LinearRegressionParams
 from sparkdml.regression.linear_summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
@@ -58,62 +33,10 @@ from sparkdml.regression.linear_summary import (
     Training,
 )
 
-FAR_FROM_ZERO = 10.0  # a column of sparse rows whose mean is more than so many deviations away is centred
-
-
-class _LinearRegressionParams(
-    HasRegParam,
-    HasElasticNetParam,
-    HasMaxIter,
-    HasTol,
-    HasFitIntercept,
-    HasStandardization,
-    HasWeightCol,
-    HasSolver,
-    HasAggregationDepth,
-    HasLoss,
-    HasMaxBlockSizeInMB,
-    HasFeaturesCols,
-    HasNumPartitions,
-    HasHandleInvalid,
-    HasComputeStatistics,
-):
-    """The Params of the estimator and of its model."""
-
-    regParam = number("regParam", "strength of the penalty, at least 0.", 0.0)
-    elasticNetParam = number("elasticNetParam", "share of L1 in the penalty: 0 is ridge, 1 is lasso.", 0.0, 1.0)
-    maxIter = integer("maxIter", "largest number of iterations, at least 0.", 0)
-    tol = number("tol", "estimated relative distance to the minimum at which to stop, at least 0.", 0.0)
-    solver = choice("solver", "the method of minimization.", ["auto", *SOLVERS])
-    loss = choice("loss", "the loss of a row.", list(LOSSES))
-    epsilon = number(
-        "epsilon", "shape of the huber loss, above 1; other losses have no use for it.", 1.0, open_low=True
-    )
-    aggregationDepth = integer("aggregationDepth", "depth of the tree in which partitions are summed.", 1)
-    maxBlockSizeInMB = number("maxBlockSizeInMB", "size in MB of the chunks of rows to work on; 0 is automatic.", 0.0)
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(
-            maxIter=100,
-            regParam=0.0,
-            elasticNetParam=0.0,
-            tol=1e-6,
-            fitIntercept=True,
-            standardization=True,
-            solver="auto",
-            aggregationDepth=2,
-            loss="squaredError",
-            epsilon=1.35,
-            maxBlockSizeInMB=0.0,
-            handleInvalid="error",
-            computeStatistics=False,
-        )
-
 
 @accessors
 class LinearRegression(
-    LinearEstimator["LinearRegressionModel"], Regressor["LinearRegressionModel"], _LinearRegressionParams
+    LinearEstimator["LinearRegressionModel"], Regressor["LinearRegressionModel"], LinearRegressionParams
 ):
     """Linear regression, a drop-in for `pyspark.ml.regression.LinearRegression`.
 
@@ -221,25 +144,17 @@ class LinearRegression(
         return problem, SOLVERS[name](tol=self.getOrDefault("tol"), max_iter=self.getOrDefault("maxIter"))
 
     def _problem(self, statistics: Statistics) -> Problem:
-        """The objective in variables of equal scale; without an intercept the scale is the root mean square."""
-        intercept = self.getOrDefault("fitIntercept")
-        mean, deviation = statistics.center[:-1], np.sqrt(statistics.variance[:-1])
-        center = mean if intercept else np.zeros_like(mean)
-        scale = deviation if intercept else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
-        unit = deviation if self.getOrDefault("standardization") else np.ones_like(deviation)
-        factor = np.divide(unit, scale, out=np.zeros_like(scale), where=scale > 0.0)
-        factor = np.append(factor, 0.0) if intercept else factor
-        label_deviation = np.sqrt(statistics.variance[-1]) or 1.0
-        penalty = elastic_net(
-            self.getOrDefault("regParam"),
-            self.getOrDefault("elasticNetParam"),
-            l1_units=factor,
-            l2_units=factor**2 / label_deviation,
+        deviation = np.sqrt(statistics.variance)
+        params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
+        return standardized_problem(
+            LOSSES[self.getOrDefault("loss")],
+            mean=statistics.center[:-1],
+            deviation=deviation[:-1],
+            label_mean=float(statistics.center[-1]),
+            shift=gram_shift(statistics),
+            l2_divisor=float(deviation[-1]) or 1.0,
+            **{name: self.getOrDefault(name) for name in params},
         )
-        start = np.zeros(len(factor))
-        start[len(scale) :] = statistics.center[-1]
-        loss = LOSSES[self.getOrDefault("loss")]
-        return Problem(loss, penalty, center, scale, intercept, start, _shift(statistics))
 
     def _check(self, statistics: Statistics, problem: Problem) -> None:
         """Warn of, or refuse, what the statistics show to be degenerate."""
@@ -247,13 +162,11 @@ class LinearRegression(
             raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
         constant = np.flatnonzero(problem.scale == 0.0)
         if len(constant) and not problem.fit_intercept and np.any(statistics.center[constant]):
-            _warn_data(
-                f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero."
-            )
+            warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
         if statistics.variance[-1] > 0.0:
             return
         if problem.fit_intercept or statistics.center[-1] == 0.0:
-            _warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
+            warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
         elif self.getOrDefault("regParam") > 0.0:
             raise DataError(
                 f"every label is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept "
@@ -277,7 +190,7 @@ class LinearRegression(
             estimates=np.append(w[:, 0], b) if problem.fit_intercept else w[:, 0],
             inverseDiagonal=inverse,
         )
-        self._warn(training, problem)
+        self._warn(fit, rank)
         model: LinearRegressionModel = self._adopt(
             LinearRegressionModel(dense(w[:, 0]), float(b[0]), data.feature_names)
         )
@@ -286,35 +199,9 @@ class LinearRegression(
         model._summary = LinearRegressionTrainingSummary(scoring, metrics, training, data.feature_names)
         return model
 
-    def _infer(self, data: Data, fit: Fit) -> tuple[int, np.ndarray]:
-        """The rank, and the diagonal of the inverse that the standard errors need: free with a Gram, else by a pass."""
-        if isinstance(fit.state, NormalState):
-            return fit.state.rank, fit.state.inverse_diagonal
-        if not self.getOrDefault("computeStatistics"):
-            return -1, np.empty(0)
-        (gram,) = data.run([fit.problem.gram_query()])
-        fit.passes += 1
-        _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)  # type: ignore[arg-type]
-        return rank, inverse
-
-    def _warn(self, training: Training, problem: Problem) -> None:
-        if not training.converged:
-            warnings.warn(
-                f"solver={training.solver!r} stopped after {training.totalIterations} iterations before it converged: "
-                f"raise maxIter={self.getOrDefault('maxIter')}, or take solver='normal'.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        columns = np.count_nonzero(problem.scale) + int(problem.fit_intercept)
-        if 0 <= training.rank < columns:
-            _warn_data(
-                f"the columns are linearly dependent (rank {training.rank} of {columns}): the coefficients are those "
-                "of least norm in standardized units, and there are no standard errors."
-            )
-
 
 @accessors
-class LinearRegressionModel(LinearModel, RegressionModel[Vector], _LinearRegressionParams):
+class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressionParams):
     """A fitted linear regression: prediction = coefficients . features + intercept.
 
     Attributes
@@ -398,16 +285,6 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], _LinearRegress
         return f"LinearRegressionModel: uid={self.uid}, numFeatures={self.numFeatures}"
 
 
-def _shift(statistics: Statistics) -> np.ndarray:
-    """Where to centre the Gram matrix: at the means, but of sparse rows only where that is needed."""
-    center = statistics.center
-    if statistics.density >= DENSE_FROM:
-        return center
-    far = np.abs(center) > FAR_FROM_ZERO * np.sqrt(statistics.variance)
-    far[-1] = True  # the label is dense in any case
-    return np.where(far, center, 0.0)
-
-
 def _training_metrics(statistics: Statistics, fit: Fit) -> RegressionMetrics:
     """The metrics that the last answer of a fit implies, without looking at the rows again.
 
@@ -421,7 +298,3 @@ def _training_metrics(statistics: Statistics, fit: Fit) -> RegressionMetrics:
     r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
     prediction_m2 = max(m2 + weight * (squared + 2.0 * r_y), 0.0)
     return RegressionMetrics(statistics.count, weight, mean, m2, prediction_m2, weight * squared)
-
-
-def _warn_data(message: str) -> None:
-    warnings.warn(message, DataWarning, stacklevel=3)

@@ -1,0 +1,48 @@
+"""Standardization as a change of variables: from the moments of the columns to a problem of equal scales."""
+
+import numpy as np
+
+from sparkdml.optim.losses import Loss
+from sparkdml.optim.penalties import elastic_net
+from sparkdml.optim.problem import Problem
+
+
+def standardized_problem(
+    loss: Loss,
+    *,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    label_mean: float,
+    regParam: float,
+    elasticNetParam: float,
+    fitIntercept: bool,
+    standardization: bool,
+    shift: np.ndarray,
+    l2_divisor: float = 1.0,
+) -> Problem:
+    """The problem whose variables are u_j = scale_j w_j and the margin of the average row.
+
+    With an intercept scale_j is the standard deviation of column j, and the columns are centred; without one it is
+    the root mean square, about zero. A column that never changes has scale zero and keeps the coefficient zero.
+
+    Parameters
+    ----------
+    loss : the pointwise loss.
+    mean, deviation : of each column, weighted, (d,).
+    label_mean : the start is the best constant prediction, link(label_mean).
+    regParam, elasticNetParam : of the penalty regParam (a ||v||_1 + (1 - a) / (2 l2_divisor) ||v||^2), where v_j is
+        deviation_j w_j with `standardization`, else w_j.
+    fitIntercept, standardization : as in pyspark.ml.
+    shift : where a Gram matrix is centred, (d + 1,).
+    """
+    center = mean if fitIntercept else np.zeros_like(mean)
+    scale = deviation if fitIntercept else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
+    unit = deviation if standardization else np.ones_like(deviation)
+    factor = np.divide(unit, scale, out=np.zeros_like(scale), where=scale > 0.0)
+    strengths = np.repeat(factor, loss.margins)
+    start = np.zeros(len(strengths))
+    if fitIntercept:
+        strengths = np.append(strengths, np.zeros(loss.margins))
+        start = np.append(start, loss.link(np.asarray(label_mean)))
+    penalty = elastic_net(regParam, elasticNetParam, l1_units=strengths, l2_units=strengths**2 / l2_divisor)
+    return Problem(loss, penalty, center, scale, fitIntercept, start, shift)
