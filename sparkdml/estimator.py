@@ -13,7 +13,7 @@ from sparkdml.blocks.block import CHUNK_BYTES
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, minimize
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, DataWarning
+from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, DataWarning, ParamError, SolverError
 from sparkdml.optim.gram import Quadratic
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import GramSums
@@ -41,6 +41,12 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         "handleInvalid",
     )
 
+    def _check_params(self) -> None:
+        """Refuse Params that contradict each other, before the rows are read."""
+        sparse = self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0
+        if self.getOrDefault("computeStatistics") and sparse:
+            raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
+
     @abstractmethod
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
         """The problem that the Params make of the data, and the solver that they ask for."""
@@ -61,6 +67,7 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         """One model an estimator; those that read the same columns share the data."""
         groups: dict[str, list[int]] = {}
         for i, estimator in enumerate(estimators):
+            estimator._check_params()
             groups.setdefault(repr(estimator._pack_arguments()), []).append(i)
         models: dict[int, M] = {}
         for places in groups.values():
@@ -89,12 +96,22 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         model._resetUid(self.uid)
         return self._copyValues(model)
 
+    def _require_gram(self, data: Data, problem: Problem, what: str) -> None:
+        """Refuse a Gram matrix that the driver cannot hold, instead of ending the driver with it."""
+        size = problem.gram_query().size
+        if not data.fits_driver(size):
+            raise SolverError(
+                f"{what} needs a Gram matrix of {size >> 20:,} MB, more than a quarter of what the driver can receive: "
+                "raise spark.driver.memory and spark.driver.maxResultSize, or take solver='l-bfgs'."
+            )
+
     def _infer(self, data: Data, fit: Fit) -> tuple[int, np.ndarray]:
         """The rank, and the diagonal of the inverse that the standard errors need: free with a Gram, else by a pass."""
         if isinstance(fit.state, NormalState):
             return fit.state.rank, fit.state.inverse_diagonal
         if not self.getOrDefault("computeStatistics"):
             return -1, np.empty(0)
+        self._require_gram(data, fit.problem, "computeStatistics=True")
         (gram,) = data.run([fit.problem.gram_query()])
         fit.passes += 1
         assert isinstance(gram, GramSums)

@@ -15,13 +15,13 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.data import Data, gram_shift
 from sparkdml.engine.minimize import Fit
 from sparkdml.engine.spark_data import SparkData
-from sparkdml.errors import DataError, ParamError
+from sparkdml.errors import DataError
 from sparkdml.estimator import LinearEstimator, warn_data
 from sparkdml.evaluation import RegressionMetrics
 from sparkdml.model import LinearModel, dense
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.solvers import SOLVERS, Solver
+from sparkdml.optim.solvers import SOLVERS, Normal, Solver
 from sparkdml.optim.solvers.auto import choose
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import accessors
@@ -141,6 +141,8 @@ class LinearRegression(
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
             name = choose(len(problem.scale), problem.loss.quadratic and admissible)
+        if name == Normal.name:
+            self._require_gram(data, problem, "solver='normal'")
         return problem, SOLVERS[name](tol=self.getOrDefault("tol"), max_iter=self.getOrDefault("maxIter"))
 
     def _problem(self, statistics: Statistics) -> Problem:
@@ -158,8 +160,6 @@ class LinearRegression(
 
     def _check(self, statistics: Statistics, problem: Problem) -> None:
         """Warn of, or refuse, what the statistics show to be degenerate."""
-        if self.getOrDefault("computeStatistics") and np.any(problem.penalty.l1.strength):
-            raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
         constant = np.flatnonzero(problem.scale == 0.0)
         if len(constant) and not problem.fit_intercept and np.any(statistics.center[constant]):
             warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
