@@ -13,6 +13,7 @@ import numpy as np
 
 from sparkdml.errors import FormatError
 
+LARGEST = 1 << 40  # no dimension of ours is larger
 DTYPES = {"<f8": np.dtype("<f8"), "<i8": np.dtype("<i8")}
 
 
@@ -42,11 +43,18 @@ def load(header: Mapping[str, Any], blob: bytes) -> dict[str, np.ndarray]:
     >>> load(*dump({"w": np.array([1.0, 2.0])}))
     {'w': array([1., 2.])}
     """
-    require(set(header) == {"arrays", "bytes", "sha256"}, "the array header has unknown or missing fields")
+    fields = isinstance(header, Mapping) and set(header) == {"arrays", "bytes", "sha256"}
+    require(fields, "the array header has unknown or missing fields")
     require(header["bytes"] == len(blob), f"the arrays take {len(blob)} bytes, not {header['bytes']}")
     require(header["sha256"] == hashlib.sha256(blob).hexdigest(), "the arrays do not match their SHA-256")
     require(isinstance(header["arrays"], dict), "the array header holds no table of arrays")
-    return {name: _array(name, entry, blob) for name, entry in header["arrays"].items()}
+    found = {}
+    offset = 0
+    for name, entry in header["arrays"].items():
+        found[name] = _array(name, entry, blob, offset)
+        offset += found[name].nbytes
+    require(offset == len(blob), "the arrays do not fill their file")
+    return found
 
 
 def require(condition: bool, failure: str) -> None:
@@ -55,14 +63,12 @@ def require(condition: bool, failure: str) -> None:
         raise FormatError(f"{failure}; the file is damaged or was not written by sparkdml.")
 
 
-def _array(name: str, entry: Any, blob: bytes) -> np.ndarray:
-    require(
-        isinstance(entry, dict) and set(entry) == {"dtype", "shape", "offset"} and entry["dtype"] in DTYPES,
-        f"array {name!r} has a bad header",
-    )
-    shape, offset = entry["shape"], entry["offset"]
-    whole = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in [*shape, offset])
-    require(whole, f"array {name!r} has a bad shape or offset")
+def _array(name: str, entry: Any, blob: bytes, offset: int) -> np.ndarray:
+    known = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "offset"}
+    require(known and str(entry["dtype"]) in DTYPES, f"array {name!r} has a bad header")
+    shape = entry["shape"]
+    whole = isinstance(shape, list) and all(type(n) is int and 0 <= n < LARGEST for n in shape)
+    require(whole and entry["offset"] == offset, f"array {name!r} has a bad shape or offset")
     size = math.prod(shape)
     require(offset + 8 * size <= len(blob), f"array {name!r} reaches past the end of the file")
-    return np.frombuffer(blob, DTYPES[entry["dtype"]], size, offset).reshape(shape).copy()
+    return np.frombuffer(blob, DTYPES[str(entry["dtype"])], size, offset).reshape(shape).copy()

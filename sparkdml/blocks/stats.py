@@ -112,7 +112,7 @@ def _sparse_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:
     mean = np.bincount(X.indices, row_weights * X.data, d) / weight
     stored = np.bincount(X.indices, row_weights, d)
     m2 = np.bincount(X.indices, row_weights * np.square(X.data - mean[X.indices]), d)
-    m2 += np.maximum(weight - stored, 0.0) * mean**2
+    m2 = m2 + np.maximum(weight - stored, 0.0) * mean**2
     gaps = np.bincount(X.indices, minlength=d) < chunk.rows
     low, high = np.where(gaps, 0.0, np.inf), np.where(gaps, 0.0, -np.inf)
     np.minimum.at(low, X.indices, X.data)

@@ -5,6 +5,7 @@ weights stand beside each other as columns of one matrix, margins have shape (ro
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -143,6 +144,8 @@ class GramKernel:
     def add(self, block: Block) -> None:
         s = row_weights(block, self.folds)[:, 0]
         self.weight += float(s.sum())
+        if block.offset is not None:  # to a squared loss, an offset of the margin is one of the label
+            block = replace(block, label=block.label - block.offset, offset=None)
         if not isinstance(block.features, np.ndarray):
             self._add_sparse(block, s)
             return

@@ -76,7 +76,7 @@ class LineSums(Sums):
 
 @dataclass(frozen=True, eq=False)
 class Gram:
-    """Ask for the moments of the rows v = (features, label) about `shift` (d + 1,).
+    """Ask for the moments of the rows v = (features, label - offset) about `shift` (d + 1,).
 
     A shift near the means keeps a column with a large mean and a small spread exact. On sparse rows each
     column with a non-zero shift is made dense, so let it be zero where the spread is not small.

@@ -129,6 +129,7 @@ def load_state(state_class: type[S], data: bytes) -> S:
         not loaded and len(values) == len(fields(state_class)),
         "the fields of the solver state are not the expected ones",
     )
+    arrays.require(values["stop"] in list(StopReason), "the reason to stop is unknown")
     return state_class(**{**values, "stop": StopReason(values["stop"])})
 
 
@@ -153,9 +154,11 @@ def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-def begin(state: S, problem: Problem, point: Point) -> S:
+def begin(state: S, problem: Problem, point: Point, max_iter: int) -> S:
     """The state at the first point; a start that is already the minimum stops there."""
-    stop = StopReason.RUNNING if np.any(problem.residual(point)) else StopReason.CONVERGED
+    stop = StopReason.RUNNING if max_iter > 0 else StopReason.MAX_ITERATIONS
+    if not np.any(problem.residual(point)):
+        stop = StopReason.CONVERGED
     return replace(state, point=point, history=np.array([problem.objective(point)]), stop=stop)
 
 
@@ -169,5 +172,7 @@ def is_near(problem: Problem, point: Point, curvature: float, tol: float) -> boo
     `curvature` is the smallest that the solver has met, s.y / s.s over its steps; the distance is relative to the
     way from the start, so that neither the units of the label nor those of the columns matter.
     """
+    if not np.isfinite(curvature):
+        return False
     way = float(np.linalg.norm(point.theta - problem.start))
     return float(np.linalg.norm(problem.residual(point))) <= tol * curvature * way

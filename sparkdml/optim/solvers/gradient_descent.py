@@ -68,7 +68,7 @@ class GradientDescent(Solver[GradientDescentState]):
     def step(self, problem: Problem, state: GradientDescentState, answer: GradientSums) -> GradientDescentState:
         point = problem.point(state.trial, answer)
         if state.current is None:
-            return _look(problem, replace(begin(state, problem, point), current=point))
+            return _look(problem, replace(begin(state, problem, point, self.max_iter), current=point))
         if _is_accepted(problem, state, point):
             return self._accept(problem, state, point)
         if np.allclose(state.trial, state.current.theta, rtol=ROUNDING, atol=0.0):

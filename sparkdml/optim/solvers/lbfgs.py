@@ -10,6 +10,7 @@ from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, beg
 
 MEMORY = 10  # pairs kept, as in pyspark.ml
 SUFFICIENT_DECREASE = 1e-4
+FLAT = 1e-6  # share of F within which slopes tell of a decrease better than F: Hager and Zhang's epsilon
 BACKTRACKS = 0.5 ** np.arange(1, 17)  # the steps of a line search, all tried in one pass
 CURVATURE_FLOOR = 1e-10  # a pair with a smaller s.y / (||s|| ||y||) is rounding, not curvature
 PATIENCE = 20  # iterations without progress that end a fit at machine precision
@@ -67,7 +68,8 @@ class Lbfgs(Solver[LbfgsState]):
         if isinstance(answer, LineSums):
             return _shorten(problem, state, answer)
         if state.point is None:
-            return _aim(problem, begin(state, problem, problem.point(problem.start, answer)))
+            state = begin(state, problem, problem.point(problem.start, answer), self.max_iter)
+            return _aim(problem, state) if state.stop is StopReason.RUNNING else state
         point = problem.point(state.point.theta + state.t * state.direction, answer)
         if _is_accepted(problem, state, point):
             return self._accept(problem, state, point)
@@ -132,7 +134,7 @@ def _is_accepted(problem: Problem, state: LbfgsState, point: Point) -> bool:
     gradient = problem.smooth_gradient(point)
     slope = _slope(gradient, state.direction, point.theta, problem.penalty.l1.strength)
     flat = slope <= (1.0 - 2.0 * SUFFICIENT_DECREASE) * -state.expected
-    return bool(flat and after <= before + ROUNDING * abs(before))
+    return bool(flat and after <= before + FLAT * abs(before))
 
 
 def _slope(gradient: np.ndarray, direction: np.ndarray, theta: np.ndarray, l1: np.ndarray) -> float:
