@@ -138,7 +138,7 @@ def _vector_features(dense: np.ndarray, indices: pa.ListArray, values: pa.ListAr
     """The features of vectors of one size: dense where all vectors are, else CSR."""
     data = values.flatten().to_numpy()
     if dense.all():
-        return data.reshape(-1, size)
+        return data.reshape(len(dense), size)
     lengths = pc.list_value_length(values).to_numpy()
     columns = np.empty(len(data), np.int32)
     from_dense = np.repeat(dense, lengths)

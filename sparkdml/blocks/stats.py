@@ -68,12 +68,15 @@ class Statistics:
         """The statistics of the rows of both."""
         weight = self.weight + other.weight
         share = other.weight / weight if weight else 0.0
-        delta = other.mean - self.mean
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever packs refuses moments that are not finite
+            delta = other.mean - self.mean
+            mean = self.mean + delta * share
+            m2 = self.m2 + other.m2 + delta * delta * (self.weight * share)
         return Statistics(
             self.count + other.count,
             weight,
-            self.mean + delta * share,
-            self.m2 + other.m2 + delta * delta * (self.weight * share),
+            mean,
+            m2,
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
             self.nonzeros + other.nonzeros,
@@ -91,9 +94,10 @@ def _of_chunk(chunk: Block) -> Statistics:
         empty = Statistics.empty(chunk.columns)
         return Statistics(count, 0.0, empty.mean, empty.m2, empty.low, empty.high, 0, labels)
     moments = _dense_moments if isinstance(chunk.features, np.ndarray) else _sparse_moments
-    columns = np.array(moments(chunk, weight))
-    centred = chunk.label - (mean := float(chunk.weights @ chunk.label) / weight)
-    label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = np.array(moments(chunk, weight))
+        centred = chunk.label - (mean := float(chunk.weights @ chunk.label) / weight)
+        label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
     mean_, m2, low, high = np.column_stack([columns, label])
     return Statistics(count, weight, mean_, m2, low, high, int(_nonzeros(chunk)), labels)
 

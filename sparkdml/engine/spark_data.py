@@ -92,7 +92,8 @@ def pack(
         raise ParamError(f"handleInvalid={handleInvalid!r} is not one of 'error', 'skip'.")
     if numPartitions is not None and numPartitions < 1:
         raise ParamError(f"numPartitions={numPartitions} must be at least 1.")
-    columns = resolve_columns(df.schema, featuresCols or featuresCol, labelCol, weightCol, offsetCol, foldCol)
+    features = featuresCol if featuresCols is None else featuresCols
+    columns = resolve_columns(df.schema, features, labelCol, weightCol, offsetCol, foldCol)
     skip = handleInvalid == "skip"
     plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}")
     selected = select_columns(df, columns)
