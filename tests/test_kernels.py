@@ -1,0 +1,191 @@
+"""The sums of a pass: each query is its plain formula over all rows, however the rows are stored, cut or ordered."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from problems import ALL_LOSSES, Rows, random_rows
+from scipy.sparse import csr_array
+
+from sparkdml.blocks.block import Block
+from sparkdml.engine.data import Reading
+from sparkdml.engine.kernels import KERNELS, Kernels
+from sparkdml.optim.losses import Loss
+from sparkdml.optim.queries import Answer, Gradient, GradientSums, Gram, GramSums, Line, LineSums, Query
+
+STEPS = np.array([-0.5, 0.0, 0.25, 1.0])
+
+
+def some_weights(rows: Rows, loss: Loss, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows.features.shape[1], loss.margins)), rng.normal(size=loss.margins)
+
+
+def make_gradient(rows: Rows, loss: Loss, fold: int, seed: int) -> Gradient:
+    return Gradient(loss, *some_weights(rows, loss, seed), fold)
+
+
+def make_line(rows: Rows, loss: Loss, fold: int, seed: int) -> Line:
+    return Line(loss, *some_weights(rows, loss, seed), *some_weights(rows, loss, seed + 50), STEPS, fold)
+
+
+def make_gram(rows: Rows, loss: Loss, fold: int, seed: int) -> Gram:
+    shift = np.random.default_rng(seed).normal(size=rows.features.shape[1] + 1)
+    shift[1::3] = 0.0  # columns that stay sparse
+    return Gram(shift, fold)
+
+
+MAKE: dict[type, Callable[[Rows, Loss, int, int], Query]] = {Gradient: make_gradient, Line: make_line, Gram: make_gram}
+
+every_query = pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
+every_loss = pytest.mark.parametrize("loss", ALL_LOSSES.values(), ids=ALL_LOSSES.keys())
+
+
+def plain(query: Query, rows: Rows) -> Answer:
+    """The formula of the docstring over all rows at once."""
+    X, y = rows.dense, rows.label
+    offset = np.zeros(len(y)) if rows.offset is None else rows.offset
+    s = rows.weights if rows.fold is None else np.where(rows.fold == query.fold, 0.0, rows.weights)
+    if isinstance(query, Gram):
+        V = np.column_stack([X, y - offset]) - query.shift
+        return GramSums(s.sum(), s @ V, ((V.T * s) @ V)[np.tril_indices(len(query.shift))])
+    z = X @ query.w + query.b + offset[:, None]
+    if isinstance(query, Gradient):
+        R = s[:, None] * query.loss.gradient(y, z)
+        return GradientSums(s @ query.loss.value(y, z), X.T @ R, R.sum(axis=0), s.sum())
+    dz = X @ query.dw + query.db
+    at = [z + t * dz for t in query.steps]
+    slopes = [np.sum(s[:, None] * query.loss.gradient(y, each) * dz) for each in at]
+    return LineSums(np.array([s @ query.loss.value(y, each) for each in at]), np.array(slopes), s.sum())
+
+
+def assert_same(found: Answer, expected: Answer, times: float = 1.0, tol: float = 1e-12) -> None:
+    """Equal up to rounding, relative to the largest number of each field."""
+    assert type(found) is type(expected)
+    for f in fields(expected):
+        a, b = np.asarray(getattr(found, f.name)), times * np.asarray(getattr(expected, f.name))
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=tol, atol=tol * max(np.abs(b).max(), 1.0), err_msg=f.name)
+
+
+def test_every_kind_of_query_has_its_kernel_and_is_tested() -> None:
+    assert set(KERNELS) == set(MAKE)
+
+
+@every_query
+@every_loss
+@pytest.mark.parametrize("fold", [-1, 0, 2])
+@pytest.mark.parametrize("partitions", [1, 2, 7, 64, 300])
+def test_an_answer_is_the_plain_formula_in_any_cut(kind: type, loss: Loss, fold: int, partitions: int) -> None:
+    rows = random_rows()
+    query = MAKE[kind](rows, loss, fold, 0)
+    expected = plain(query, rows)
+    assert_same(rows.local(partitions).run([query])[0], expected)
+    assert_same(rows.sparse.local(partitions).run([query])[0], expected)
+
+
+@every_query
+@every_loss
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_answers_do_not_depend_on_chunks_or_order(kind: type, loss: Loss, sparse: bool) -> None:
+    rows = random_rows(n=1500)
+    rows = rows.sparse if sparse else rows
+    query = MAKE[kind](rows, loss, 1, 0)
+    expected = plain(query, rows)
+    order = np.random.default_rng(1).permutation(1500)
+    for chunk_bytes in (1, 1000, 1 << 25):
+        for each in (rows, rows.take(order)):
+            assert_same(each.local(3).run([query], Reading(chunk_bytes=chunk_bytes))[0], expected)
+
+
+@every_query
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_weight_two_is_the_row_twice_and_weight_zero_is_no_row(kind: type, sparse: bool) -> None:
+    rows = replace(random_rows(), weight=np.random.default_rng(0).integers(0, 3, 200).astype(float))
+    rows = rows.sparse if sparse else rows
+    assert rows.weight is not None
+    repeated = replace(rows.take(np.repeat(np.arange(200), rows.weight.astype(int))), weight=None)
+    for loss in ALL_LOSSES.values():
+        query = MAKE[kind](rows, loss, 2, 0)
+        assert_same(rows.local(2).run([query])[0], repeated.local(2).run([query])[0])
+
+
+@every_query
+@every_loss
+def test_rows_stacked_on_themselves_are_twice_the_sum(kind: type, loss: Loss) -> None:
+    rows = random_rows()
+    query = MAKE[kind](rows, loss, 0, 0)
+    twice = rows.take(np.tile(np.arange(200), 2))
+    assert_same(twice.local(3).run([query])[0], rows.local(3).run([query])[0], times=2.0)
+
+
+def test_many_queries_of_all_kinds_share_a_pass_and_keep_their_places() -> None:
+    rows = random_rows()
+    data = rows.local(3)
+    queries = [
+        MAKE[kind](rows, loss, fold, seed)
+        for seed in range(3)
+        for fold in (-1, 1)
+        for loss in ALL_LOSSES.values()
+        for kind in MAKE
+    ]
+    queries = [queries[i] for i in np.random.default_rng(0).permutation(len(queries))]
+    answers = data.run(queries)
+    assert data.passes == 1
+    for query, answer in zip(queries, answers, strict=True):
+        assert_same(answer, plain(query, rows))
+
+
+def test_blocks_of_both_kinds_add_up() -> None:
+    """A partition may hold dense blocks and CSR blocks."""
+    rows = random_rows()
+    queries = [MAKE[kind](rows, loss, 1, 0) for kind in MAKE for loss in ALL_LOSSES.values()]
+    kernels = Kernels(queries, 7)
+    for i, part in enumerate(np.array_split(np.arange(200), 5)):
+        piece = rows.take(part)
+        features = csr_array(piece.features) if i % 2 else piece.features
+        kernels.add(Block(features, piece.label, piece.weight, piece.offset, piece.fold))
+    for query, answer in zip(queries, kernels.answers(), strict=True):
+        assert_same(answer, plain(query, rows))
+
+
+@every_loss
+def test_a_line_is_the_gradient_at_each_of_its_points(loss: Loss) -> None:
+    rows = random_rows()
+    data = rows.local(2)
+    line = make_line(rows, loss, 1, 0)
+    (along,) = data.run([line])
+    points = [Gradient(loss, line.w + t * line.dw, line.b + t * line.db, 1) for t in STEPS]
+    for t, answer in enumerate(data.run(points)):
+        assert along.values[t] == pytest.approx(answer.value, rel=1e-12)
+        slope = np.sum(answer.w * line.dw) + answer.b @ line.db
+        assert along.slopes[t] == pytest.approx(slope, rel=1e-11, abs=1e-11 * along.weight)
+
+
+@every_loss
+def test_the_gradient_is_the_derivative_of_the_value(loss: Loss) -> None:
+    rows = random_rows()
+    data, h = rows.local(2), 1e-3
+    line = replace(make_line(rows, loss, -1, 0), steps=np.array([-2.0, -1.0, 1.0, 2.0]) * h)
+    along, at = data.run([line, Gradient(loss, line.w, line.b)])
+    numeric = np.array([1.0, -8.0, 8.0, -1.0]) @ along.values / (12 * h)
+    assert numeric == pytest.approx(np.sum(at.w * line.dw) + at.b @ line.db, rel=1e-7)
+
+
+@every_query
+@every_loss
+def test_the_size_is_that_of_the_answer(kind: type, loss: Loss) -> None:
+    rows = random_rows()
+    query = MAKE[kind](rows, loss, -1, 0)
+    (answer,) = rows.local().run([query])
+    assert query.size == 8 * sum(np.size(getattr(answer, f.name)) for f in fields(answer))
+
+
+def test_a_gram_matrix_about_the_mean_keeps_the_digits_of_a_distant_column() -> None:
+    near = np.random.default_rng(0).integers(-1000, 1000, (500, 3)) / 512.0
+    rows = Rows(near + 1e6, near[:, 0] - 2e6)
+    for each in (rows, rows.sparse):
+        (sums,) = each.local(7).run([Gram(np.array([1e6, 1e6, 1e6, -2e6]))])
+        V = np.column_stack([near, near[:, 0]])
+        np.testing.assert_allclose(sums.matrix(), V.T @ V, rtol=1e-13, atol=1e-9)

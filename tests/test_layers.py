@@ -1,0 +1,79 @@
+"""Imports go one way, and files and functions stay small."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
+
+BOTTOM = {"errors", "arrays", "storage"}
+SHARED = {"estimator", "model", "params", "summary", "evaluation", "persistence"}
+FACE = SHARED | {"regression"}
+BELOW = {
+    "errors": set(),
+    "arrays": {"errors"},
+    "storage": {"errors"},
+    "optim": BOTTOM - {"storage"},
+    "blocks": BOTTOM,
+    "engine": BOTTOM | {"optim", "blocks"},
+    **{name: BOTTOM | SHARED | {"optim", "blocks", "engine"} for name in SHARED},
+    "regression": BOTTOM | SHARED | {"optim", "blocks", "engine"},
+    "__init__": {"engine"},
+    "jobkit": BOTTOM | FACE | {"optim", "blocks", "engine"},
+    "jobs": BOTTOM | FACE | {"optim", "blocks", "engine", "jobkit"},
+}
+
+
+def part_of(path: Path) -> str:
+    """The part of the product that a file belongs to."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "sparkdml" else parts[0]
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The modules that a file names, in statements and in strings that are looked up later."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("sparkdml."):
+            yield node.value
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    part = part_of(path)
+    names = [name for name in imported(ast.parse(path.read_text())) if "." in name or name == "pyspark"]
+    ours = {name.split(".")[1] for name in names if name.startswith("sparkdml.")} - {part, "__version__"}
+    assert ours <= BELOW[part]
+    if part in {"optim", "errors", "arrays"}:
+        assert not [name for name in names if name.split(".")[0] == "pyspark"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert len(path.read_text().splitlines()) - docstring_lines(tree) < 300
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert length(node) - docstring_lines(node, nested=False) < 60, node.name
+
+
+def length(node: ast.AST) -> int:
+    return node.end_lineno - node.lineno + 1  # type: ignore[attr-defined, no-any-return]
+
+
+def docstring_lines(tree: ast.AST, nested: bool = True) -> int:
+    """How many lines the docstrings take."""
+    owners = [node for node in (ast.walk(tree) if nested else [tree]) if hasattr(node, "body")]
+    texts = (node.body[0] for node in owners if isinstance(node.body, list) and node.body)
+    return sum(
+        length(text)
+        for text in texts
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    )

@@ -1,0 +1,97 @@
+"""What every loss must be: smooth as it says, defined where it says, solved by its link."""
+
+import numpy as np
+import pytest
+from problems import ALL_LOSSES
+from scipy.optimize import minimize as scipy_minimize
+
+from sparkdml.optim.losses import LOSSES, Loss
+
+CANDIDATES = np.array([-1e3, -2.5, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0, 7.0, 1e3])
+STEP = 1e-3
+STENCIL = [(-2, 1.0), (-1, -8.0), (1, 8.0), (2, -1.0)]  # 4th order, over 12 h
+
+
+def labels(loss: Loss) -> np.ndarray:
+    """Labels of the domain, of moderate size."""
+    small = CANDIDATES[np.abs(CANDIDATES) < 10]
+    return small[loss.domain(small)]
+
+
+@pytest.fixture(params=sorted(ALL_LOSSES))
+def loss(request: pytest.FixtureRequest) -> Loss:
+    return ALL_LOSSES[request.param]
+
+
+@pytest.fixture
+def pairs(loss: Loss) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) and margins (n, C)."""
+    y = np.repeat(labels(loss), 5)
+    return y, np.random.default_rng(0).normal(0.0, 2.0, (len(y), loss.margins))
+
+
+def test_names_are_the_keys_of_the_table() -> None:
+    assert all(loss.name == name for name, loss in LOSSES.items())
+    assert len(LOSSES) > 0
+
+
+def test_the_gradient_is_the_derivative_of_the_value(loss: Loss, pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    y, z = pairs
+    for c, unit in enumerate(np.eye(loss.margins)):
+        slope = sum(k * loss.value(y, z + i * STEP * unit) for i, k in STENCIL) / (12 * STEP)
+        np.testing.assert_allclose(loss.gradient(y, z)[:, c], slope, rtol=1e-8, atol=1e-8)
+
+
+def test_the_hessian_is_the_derivative_of_the_gradient(loss: Loss, pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    y, z = pairs
+    for c, unit in enumerate(np.eye(loss.margins)):
+        slope = sum(k * loss.gradient(y, z + i * STEP * unit) for i, k in STENCIL) / (12 * STEP)
+        np.testing.assert_allclose(loss.hessian(y, z)[:, c], slope, rtol=1e-8, atol=1e-8)
+
+
+def test_the_curvature_is_bounded_as_it_says(loss: Loss, pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    eigenvalues = np.linalg.eigvalsh(loss.hessian(*pairs))
+    assert eigenvalues.min() >= -1e-12
+    assert eigenvalues.max() <= loss.curvature * (1 + 1e-12)
+    if loss.quadratic:
+        assert np.ptp(loss.hessian(*pairs), axis=0).max() == 0.0
+
+
+def test_the_domain_refuses_what_is_not_finite_and_gives_finite_values(loss: Loss) -> None:
+    assert not np.any(loss.domain(np.array([np.nan, np.inf, -np.inf])))
+    y = CANDIDATES[loss.domain(CANDIDATES)]
+    assert len(y) > 1
+    assert np.all(np.isfinite(loss.value(y, np.zeros((len(y), loss.margins)))))
+
+
+def test_the_inverse_link_inverts_the_link(loss: Loss) -> None:
+    means = np.array([0.1, 0.3, 0.5, 0.9])
+    np.testing.assert_allclose(loss.inverse_link(loss.link(means)), means, rtol=1e-14)
+
+
+def test_the_link_of_the_mean_is_the_best_constant_prediction(loss: Loss) -> None:
+    y = labels(loss)
+    s = np.random.default_rng(1).exponential(size=len(y))
+    best = loss.link(np.average(y, weights=s))
+
+    def mean_loss(z: np.ndarray) -> float:
+        return float(np.average(loss.value(y, np.broadcast_to(z, (len(y), loss.margins))), weights=s))
+
+    found = scipy_minimize(mean_loss, best + 0.5, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14})
+    np.testing.assert_allclose(best, found.x, atol=1e-5)
+    gradient = np.average(loss.gradient(y, np.broadcast_to(best, (len(y), loss.margins))), axis=0, weights=s)
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-12)
+
+
+def test_shapes_broadcast_over_models(loss: Loss) -> None:
+    y, K, C = labels(loss), 3, loss.margins
+    n = len(y)
+    z = np.random.default_rng(2).normal(size=(n, K, C))
+    assert loss.value(y[:, None], z).shape == (n, K)
+    assert loss.gradient(y[:, None], z).shape == (n, K, C)
+    assert loss.hessian(y[:, None], z).shape == (n, K, C, C)
+    assert loss.link(y).shape == (n, C)
+    assert loss.inverse_link(z).shape == (n, K)
+    for k in range(K):
+        np.testing.assert_array_equal(loss.value(y[:, None], z)[:, k], loss.value(y, z[:, k]))
+        np.testing.assert_array_equal(loss.gradient(y[:, None], z)[:, k], loss.gradient(y, z[:, k]))

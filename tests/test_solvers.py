@@ -1,0 +1,291 @@
+"""What every solver must do: find the known optimum, together or alone, interrupted or not."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import (
+    PENALTIES,
+    Rows,
+    TwoMargins,
+    design,
+    kkt_residual,
+    random_features,
+    solve,
+    standardized,
+    theta_of,
+    with_known_optimum,
+)
+
+from sparkdml.engine.data import LocalData
+from sparkdml.engine.minimize import minimize
+from sparkdml.errors import DivergenceError, FormatError, SolverError
+from sparkdml.optim.solvers import SOLVERS, State, StopReason, dump_state, load_state
+
+DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
+ITERATIVE = [name for name in SOLVERS if name != "normal"]
+
+every_solver = pytest.mark.parametrize("solver", SOLVERS)
+every_penalty = pytest.mark.parametrize("penalty", PENALTIES)
+with_and_without_intercept = pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "origin"])
+
+
+def weights(n: int) -> np.ndarray:
+    return np.random.default_rng(9).exponential(size=n)
+
+
+@every_solver
+@every_penalty
+@with_and_without_intercept
+@pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_the_known_optimum_is_found(solver: str, penalty: str, intercept: bool, weighted: bool, sparse: bool) -> None:
+    X = random_features(density=0.15 if sparse else 0.7)
+    rows, problem, theta = with_known_optimum(X, weights(len(X)) if weighted else None, intercept, *PENALTIES[penalty])
+    rows = rows.sparse if sparse else rows
+    fit = solve(rows.local(), problem, solver)
+    assert fit.state.stop.converged
+    np.testing.assert_allclose(theta_of(fit), theta, atol=1e-8)
+    np.testing.assert_array_equal(theta_of(fit) == 0.0, theta == 0.0)
+    assert kkt_residual(problem, rows, theta_of(fit)) < 1e-8
+    w, b = problem.raw(theta_of(fit))
+    np.testing.assert_allclose(rows.dense @ w + b, (design(problem, rows.dense) @ theta)[:, None], atol=1e-7)
+
+
+@every_solver
+@every_penalty
+def test_the_history_ends_at_the_objective_of_the_best_point(solver: str, penalty: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), None, True, *PENALTIES[penalty])
+    fit = solve(rows.local(), problem, solver)
+    assert fit.state.point is not None
+    r = design(problem, rows.dense) @ theta_of(fit) - rows.label
+    objective = r @ r / (2 * len(r)) + problem.penalty.value(theta_of(fit))
+    assert problem.objective(fit.state.point) == pytest.approx(objective, rel=1e-12)
+    assert fit.state.history.min() == pytest.approx(objective, rel=1e-12)
+    r0 = design(problem, rows.dense) @ problem.start - rows.label
+    assert fit.state.history[0] == pytest.approx(r0 @ r0 / (2 * len(r0)), rel=1e-12)
+
+
+def test_fits_together_are_fits_alone() -> None:
+    rows, _, _ = with_known_optimum(random_features(), weights(200), True, 0.0, 0.0)
+    rows = replace(rows, fold=np.arange(200, dtype=np.int32) % 3)
+    data = rows.local()
+    fits = [
+        (standardized(data, intercept, *PENALTIES[penalty], fold=fold), SOLVERS[solver](tol=1e-12, max_iter=1000))
+        for solver in SOLVERS
+        for penalty in PENALTIES
+        for intercept in (True, False)
+        for fold in (-1, 2)
+    ]
+    together = minimize(fits, data)
+    assert data.passes == max(fit.passes for fit in together)
+    for fit, ours in zip(fits, together, strict=True):
+        alone = minimize([fit], data)[0]
+        np.testing.assert_allclose(theta_of(ours), theta_of(alone), rtol=1e-10, atol=1e-10)
+
+
+@every_solver
+@every_penalty
+def test_a_fold_left_out_is_as_if_its_rows_were_not_there(solver: str, penalty: str) -> None:
+    rows, _, _ = with_known_optimum(random_features(), weights(200), True, *PENALTIES[penalty])
+    fold = np.random.default_rng(4).integers(0, 3, 200).astype(np.int32)
+    marked = replace(rows, fold=fold).local()
+    for k in range(3):
+        problem = standardized(marked, True, *PENALTIES[penalty], fold=k)
+        kept = rows.take(np.flatnonzero(fold != k)).local()
+        expected = solve(kept, replace(problem, fold=-1), "normal")
+        np.testing.assert_allclose(theta_of(solve(marked, problem, solver)), theta_of(expected), atol=1e-8)
+
+
+@every_solver
+def test_an_offset_moves_the_label_of_a_squared_loss(solver: str) -> None:
+    rows, problem, theta = with_known_optimum(random_features(), weights(200), True, 0.0, 0.2)
+    offset = np.random.default_rng(6).normal(size=200)
+    shifted = replace(rows, offset=offset, label=rows.label + offset).local()
+    np.testing.assert_allclose(theta_of(solve(shifted, problem, solver)), theta, atol=1e-8)
+
+
+def bits(state: State) -> bytes:
+    return dump_state(state)
+
+
+@every_solver
+@every_penalty
+def test_a_state_written_and_read_between_steps_ends_with_the_same_bits(solver: str, penalty: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), weights(200), True, *PENALTIES[penalty])
+    data, method = rows.local(), SOLVERS[solver](tol=1e-12, max_iter=1000)
+    through_bytes = method.init(problem)
+    while through_bytes.stop is StopReason.RUNNING:
+        through_bytes = load_state(method.state_class, dump_state(through_bytes))
+        (answer,) = data.run([method.query(problem, through_bytes)])
+        through_bytes = method.step(problem, through_bytes, answer)
+    through_bytes = load_state(method.state_class, dump_state(through_bytes))
+    uninterrupted = minimize([(problem, method)], data)[0].state
+    assert bits(through_bytes) == bits(uninterrupted)
+    assert through_bytes.point is not None
+    assert uninterrupted.point is not None
+    assert through_bytes.point.theta.tobytes() == uninterrupted.point.theta.tobytes()
+    assert type(through_bytes.stop) is StopReason
+
+
+@every_solver
+def test_a_damaged_state_is_refused(solver: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), None, True, 0.1, 0.1)
+    state = solve(rows.local(), problem, solver).state
+    whole = dump_state(state)
+    newline = whole.index(b"\n")
+    other = {"normal": "l-bfgs"}.get(solver, "normal")
+    with pytest.raises(FormatError):
+        load_state(SOLVERS[other].state_class, whole)
+    for cut in [0, 1, newline // 2, newline, newline + 1, len(whole) - 1]:
+        with pytest.raises(FormatError):
+            load_state(type(state), whole[:cut])
+    with pytest.raises(FormatError):
+        load_state(type(state), whole + b"\0")
+    for at in np.linspace(newline + 1, len(whole) - 1, 20).astype(int):  # the arrays
+        with pytest.raises(FormatError):
+            load_state(type(state), flipped(whole, at))
+    for at in range(newline + 1):  # the header, where a digit may become another digit but nothing else may happen
+        try:
+            load_state(type(state), flipped(whole, at))
+        except FormatError:
+            continue
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@every_solver
+@pytest.mark.parametrize("density", [1.0, 0.15], ids=["dense", "sparse"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_large_mean_costs_at_most_six_digits(solver: str, density: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    near = rng.integers(-2000, 2000, (400, 4)) / 1024.0  # exact after the shift too
+    near[:, 2:] *= rng.random((400, 2)) < density
+    far = near + np.array([1e6, -1e6, 0.0, 0.0])
+    label = near @ [1.0, -2.0, 0.5, 3.0] + rng.normal(size=400) + 7.0
+    rows = Rows(far, label) if density == 1.0 else Rows(far, label).sparse
+    exact = np.linalg.lstsq(np.column_stack([near, np.ones(400)]), label, rcond=None)[0][:4]
+    data = rows.local()
+    problem = standardized(data, True)
+    if density < 1.0:  # as the estimator does with sparse rows: only the columns far from zero are centred
+        problem = replace(problem, shift=np.where(np.arange(5) >= 2, 0.0, problem.shift))
+    fit = solve(data, problem, solver)
+    w, b = problem.raw(theta_of(fit))
+    np.testing.assert_allclose(w[:, 0], exact, atol=1e-10 * np.abs(exact).max())
+    np.testing.assert_allclose(far @ w[:, 0] + b, near @ exact + (label - near @ exact).mean(), atol=1e-8)
+
+
+@every_penalty
+def test_solvers_agree_whatever_the_scale_of_the_columns(penalty: str) -> None:
+    X = random_features(500, 12) * np.geomspace(1e-3, 1e3, 12)
+    rows, problem, theta = with_known_optimum(X, None, True, *PENALTIES[penalty])
+    for solver in SOLVERS:
+        np.testing.assert_allclose(theta_of(solve(rows.local(), problem, solver)), theta, atol=1e-8)
+
+
+@every_solver
+@with_and_without_intercept
+@pytest.mark.parametrize("kind", ["copied columns", "a sum of columns", "more columns than rows"])
+def test_dependent_columns_get_the_solution_of_least_norm(solver: str, intercept: bool, kind: str) -> None:
+    X = random_features(60, 5, density=1.0)
+    dependent = {
+        "copied columns": np.column_stack([X, X[:, :2], 3.0 * X[:, 1]]),
+        "a sum of columns": np.column_stack([X, X.sum(axis=1)]),
+        "more columns than rows": random_features(12, 20, density=1.0),
+    }[kind]
+    rows = Rows(dependent, np.random.default_rng(8).normal(3.0, 2.0, len(dependent)))
+    data = rows.local()
+    problem = standardized(data, intercept)
+    fit = solve(data, problem, solver)
+    A = design(problem, dependent)
+    expected, _, rank, _ = np.linalg.lstsq(A, rows.label, rcond=1e-10)
+    np.testing.assert_allclose(theta_of(fit), expected, atol=1e-6)
+    assert getattr(fit.state, "rank", rank) == rank
+
+
+@every_solver
+@with_and_without_intercept
+def test_constant_columns_keep_a_coefficient_of_zero(solver: str, intercept: bool) -> None:
+    X = random_features(100, 4, density=1.0)
+    rows = Rows(np.column_stack([np.full(100, 0.1), X, np.zeros(100)]), X @ [1.0, 2.0, 3.0, 4.0] + 5.0)
+    data = rows.local()
+    problem = replace(standardized(data, intercept), scale=np.append(0.0, standardized(data, intercept).scale[1:]))
+    fit = solve(data, problem, solver)
+    w, _ = problem.raw(theta_of(fit))
+    assert w[0, 0] == w[-1, 0] == 0.0
+    if intercept:
+        np.testing.assert_allclose(w[1:-1, 0], [1.0, 2.0, 3.0, 4.0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ITERATIVE)
+def test_correlated_columns_converge_with_the_default_iterations(solver: str) -> None:
+    table = np.loadtxt(DIABETES, delimiter=",", skiprows=1)
+    data = LocalData(table[:, :-1], table[:, -1])
+    problem = standardized(data, True)
+    fit = minimize([(problem, SOLVERS[solver]())], data)[0]
+    assert fit.state.stop is StopReason.CONVERGED
+    exact = np.linalg.lstsq(design(problem, table[:, :-1]), table[:, -1], rcond=None)[0]
+    np.testing.assert_allclose(theta_of(fit), exact, atol=1e-4 * np.abs(exact[:-1]).max())
+
+
+@pytest.mark.parametrize("solver", ITERATIVE)
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("max_iter", [0, 1, 2, 4])
+def test_no_more_than_max_iter_iterations_and_the_reason_says_so(solver: str, penalty: str, max_iter: int) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), None, True, *PENALTIES[penalty])
+    fit = solve(rows.local(), problem, solver, max_iter=max_iter)
+    assert fit.state.stop is StopReason.MAX_ITERATIONS
+    assert not fit.state.stop.converged
+    assert fit.state.iterations == max_iter
+    assert len(fit.state.history) == max_iter + 1
+
+
+@every_solver
+def test_a_start_at_the_optimum_stays_there(solver: str) -> None:
+    rows = Rows(random_features(), np.full(200, 3.0))
+    data = rows.local()
+    fit = solve(data, standardized(data, True), solver)
+    assert fit.state.stop.converged
+    np.testing.assert_allclose(theta_of(fit), [0.0] * 7 + [3.0], atol=1e-14)
+
+
+@every_solver
+def test_labels_that_fit_exactly_are_no_trouble(solver: str) -> None:
+    X = random_features()
+    rows = Rows(X, X @ np.arange(7.0) + 2.0)
+    data = rows.local()
+    problem = standardized(data, True)
+    fit = solve(data, problem, solver)
+    assert fit.state.stop.converged
+    w, b = problem.raw(theta_of(fit))
+    np.testing.assert_allclose(np.append(w, b), [*np.arange(7.0), 2.0], atol=1e-9)
+
+
+@every_solver
+def test_an_objective_that_overflows_is_a_divergence(solver: str) -> None:
+    problem = replace(standardized(Rows(random_features(), np.ones(200)).local(), True), start=np.zeros(8))
+    with np.errstate(all="ignore"):
+        data = Rows(random_features(), np.linspace(1e160, 1e170, 200)).local()
+        with pytest.raises(DivergenceError, match=solver):
+            solve(data, problem, solver)
+
+
+@every_solver
+def test_a_problem_is_refused_before_any_pass_or_solved(solver: str) -> None:
+    """`normal` needs a quadratic loss, `gd` a bounded curvature; the message names a solver that can."""
+
+    class Unbounded(TwoMargins):
+        curvature = np.inf
+
+    data = Rows(random_features(), np.zeros(200)).local()
+    problem: Any = replace(standardized(data, True), loss=Unbounded())
+    if SOLVERS[solver]().refusal(problem) is None:
+        assert solver == "l-bfgs"
+        return
+    with pytest.raises(SolverError, match=r"solver='l-bfgs'"):
+        solve(data, problem, solver)
+    assert data.passes == 0
