@@ -55,14 +55,15 @@ def tree_aggregate(nodes: RDD, count: int, depth: int, at_most: int) -> list[Nod
 def shuffle_widths(tasks: int, count: int, depth: int, at_most: int) -> list[int]:
     """How many partitions each task of each shuffle merges.
 
-    As in Spark the fan is the depth-th root of the tasks, and a level that would not shrink the work is left out.
+    As in Spark the fan is the depth-th root of the tasks, here rounded to a power of two, and a level that would
+    not shrink the work is left out.
 
     >>> shuffle_widths(16, 16, 1, 100), shuffle_widths(16, 16, 2, 100), shuffle_widths(64, 64, 3, 100)
     ([], [4], [4, 16])
-    >>> shuffle_widths(16, 16, 1, 3)
-    [8]
+    >>> shuffle_widths(16, 16, 3, 100), shuffle_widths(16, 16, 1, 3)
+    ([2, 4], [8])
     """
-    fan = 1 << max(math.ceil(math.log2(max(tasks, 1)) / max(depth, 1)), 1)
+    fan = 1 << max(round(math.log2(max(tasks, 1)) / max(depth, 1)), 1)
     widths: list[int] = []
     left = tasks
     while len(widths) < depth - 1 and left > fan + math.ceil(left / fan):
