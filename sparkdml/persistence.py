@@ -5,16 +5,18 @@ plain little-endian numbers that the JSON describes. The layout of `metadata` is
 PipelineModel and CrossValidatorModel can hold our stages. Loading imports nothing that a file names.
 """
 
+import hashlib
 import json
 import time
 from typing import Any, Self
 
 import numpy as np
 from pyspark.ml.param import Params
-from pyspark.ml.util import GeneralMLWriter, MLReader, MLWriter
+from pyspark.ml.util import GeneralMLWriter, MLReadable, MLReader, MLWritable, MLWriter
 
 from sparkdml import __version__, arrays
 from sparkdml.arrays import require
+from sparkdml.errors import FormatError
 from sparkdml.storage import Storage
 
 FORMAT = 1
@@ -42,7 +44,8 @@ class Writer(GeneralMLWriter):
         values, found = self.instance._content()
         header, blob = arrays.dump(found)
         metadata = _metadata(self.instance, self.sparkSession.version)
-        metadata["sparkdml"] = {"format": FORMAT, "version": __version__, "values": values, "arrays": header}
+        own = {"format": FORMAT, "version": __version__, "values": values, "arrays": header}
+        metadata["sparkdml"] = {**own, "sha256": _digest(metadata, own)}
         if found:
             storage.write(f"{path}/{ARRAYS}", blob)
         storage.write(f"{path}/{METADATA}", json.dumps(metadata, allow_nan=False).encode() + b"\n")
@@ -59,6 +62,13 @@ def _metadata(instance: Params, spark_version: str) -> dict[str, Any]:
     }
 
 
+def _digest(metadata: dict[str, Any], own: dict[str, Any]) -> str:
+    """SHA-256 of all that decides what is loaded; of the arrays, their own digest is part of it."""
+    parts = [metadata[name] for name in ("class", "uid", "paramMap", "defaultParamMap")]
+    decisive = [*parts, *(own[name] for name in ("format", "version", "values", "arrays"))]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
 class Reader(MLReader):
     """Reads what `Writer` wrote, for one class; raises `FormatError` naming the check that failed."""
 
@@ -71,6 +81,14 @@ class Reader(MLReader):
         storage = Storage(self.sparkSession)
         if not storage.exists(f"{path}/{METADATA}"):
             raise FileNotFoundError(f"there is no saved {self.cls.__name__} at {path}.")
+        try:
+            return self._load(storage, path)
+        except FormatError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{path} is damaged or was not written by sparkdml: {error}") from error
+
+    def _load(self, storage: Storage, path: str) -> Any:
         metadata = _parse(storage.read(f"{path}/{METADATA}"))
         expected = f"{self.cls.__module__}.{self.cls.__name__}"
         require(metadata["class"] == expected, f"{path} holds a {metadata['class']}, not a {expected}")
@@ -94,11 +112,12 @@ def _parse(content: bytes) -> dict[str, Any]:
     )
     own = metadata["sparkdml"]
     require(
-        isinstance(own, dict) and set(own) == {"format", "version", "values", "arrays"},
+        isinstance(own, dict) and set(own) == {"format", "version", "values", "arrays", "sha256"},
         "the fields of the sparkdml section are not the expected ones",
     )
     require(own["format"] == FORMAT, f"format {own['format']!r} is unknown to this version ({__version__})")
     require(isinstance(own["values"], dict) and isinstance(own["arrays"], dict), "the sparkdml section is damaged")
+    require(own["sha256"] == _digest(metadata, own), "the metadata do not match their SHA-256")
     maps = (metadata["paramMap"], metadata["defaultParamMap"])
     require(all(isinstance(m, dict) for m in maps) and isinstance(metadata["uid"], str), "the Params are damaged")
     return metadata
@@ -111,7 +130,7 @@ def _set_params(instance: Params, metadata: dict[str, Any]) -> None:
     instance._set(**metadata["paramMap"])
 
 
-class Persistable:
+class Persistable(MLWritable, MLReadable):
     """Mixin: `write`, `save`, `read`, `load` as in pyspark.ml, in the format of this module."""
 
     def write(self) -> MLWriter:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -155,7 +156,7 @@ def read_report(handle: Handle) -> Report:
 def scratch_directory(name: str, partition: int) -> Path:
     """A new directory for one partition, under the scratch directories that Spark clears when it ends."""
     roots = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")
-    root = roots[partition % len(roots)] or os.environ.get("TMPDIR", "/tmp")
+    root = roots[partition % len(roots)] or tempfile.gettempdir()
     return Path(root) / name / f"{partition:06d}-{uuid.uuid4().hex[:12]}"
 
 

@@ -9,12 +9,12 @@ ADVICE = {
     "negative": "weights must be zero or more",
     "ragged": "every vector of the column must have the same size",
 }
-NOUN = {
-    "null": "missing value",
-    "NaN": "NaN value",
-    "infinite": "infinite value",
-    "negative": "negative weight",
-    "ragged": "vector of another size",
+NOUN = {  # the plural's s goes where the $ is
+    "null": "missing value$",
+    "NaN": "NaN value$",
+    "infinite": "infinite value$",
+    "negative": "negative weight$",
+    "ragged": "vector$ of another size",
 }
 SKIPPABLE = ("null", "NaN", "infinite")
 
@@ -44,7 +44,7 @@ class Violations:
     def sentence(self) -> str:
         """One sentence: column, count, an example of each, and what to do."""
         parts = [
-            f"column {column!r} has {count:,} {NOUN[kind]}{'s' if count > 1 else ''} (first: {example})"
+            f"column {column!r} has {count:,} {_plural(NOUN[kind], count)} (first: {example})"
             for (column, kind), (count, example) in list(self.found.items())[:5]
         ]
         more = f", and {len(self.found) - 5} more kinds of bad values" if len(self.found) > 5 else ""
@@ -53,3 +53,7 @@ class Violations:
 
     def __bool__(self) -> bool:
         return bool(self.found)
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun.replace("$", "s" if count > 1 else "")

@@ -6,6 +6,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -100,7 +101,7 @@ def pack(
     packed = selected.mapInArrow(plan, SCHEMA).rdd  # the one look at the plan's partitions
     if numPartitions and numPartitions > packed.getNumPartitions():
         packed = selected.repartition(numPartitions).mapInArrow(plan, SCHEMA).rdd
-    return SparkData(df, packed, columns, numPartitions, skip)
+    return SparkData(df, packed, plan, numPartitions)
 
 
 class SparkData(Data):
@@ -114,9 +115,11 @@ class SparkData(Data):
     skipped : how many rows were left out by handleInvalid="skip".
     """
 
-    def __init__(self, frame: DataFrame, packed: RDD, columns: Columns, tasks_a_pass: int | None, skip: bool) -> None:
+    def __init__(self, frame: DataFrame, packed: RDD, plan: Plan, tasks_a_pass: int | None) -> None:
         self.frame = frame
-        self.columns = columns
+        self.columns = plan.columns
+        self._name = plan.name
+        self._packed_once = False
         self.partitions = packed.getNumPartitions()
         self._context: SparkContext = packed.context
         self._packed = packed.map(tasks.load_handle)
@@ -127,11 +130,12 @@ class SparkData(Data):
         started = time.perf_counter()
         try:
             report: Report = self._gather(tasks.report, 0, 2)
-            check_report(report, columns, skip)
+            self._packed_once = True
+            check_report(report, plan.columns, plan.skip)
             assert report.statistics is not None
             self.statistics = report.statistics
             self.skipped = report.rows_seen - report.statistics.count
-            self.feature_names = columns.feature_names(len(report.statistics.mean) - 1)
+            self.feature_names = plan.columns.feature_names(len(report.statistics.mean) - 1)
             self._a_pass = self._coalesced(report.nbytes, tasks_a_pass)
             self._log(report, time.perf_counter() - started)
         except BaseException:
@@ -155,10 +159,15 @@ class SparkData(Data):
             return
         self._a_pass = None
         try:
-            self._handles.foreachPartition(partial(tasks.remove, moved=self._moved))
-            self._handles.unpersist()
+            if self._packed_once:
+                self._handles.foreachPartition(partial(tasks.remove, moved=self._moved))
+            else:  # a source that fails would fail again
+                everywhere = self._context.parallelize(range(2 * self._context.defaultParallelism))
+                everywhere.foreachPartition(partial(tasks.remove_named, name=self._name))
         except Exception as error:  # the session may be gone, and its files with it
             logger.debug("packed files could not be released: %s", error)
+        with suppress(Exception):
+            self._handles.unpersist()
 
     def fits_driver(self, size: int) -> bool:
         return size <= self._driver_bytes()

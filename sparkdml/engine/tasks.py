@@ -1,7 +1,9 @@
 """What runs on the executors: functions from the handles of a task to nodes of the sum."""
 
+import os
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +100,12 @@ def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle,
     for handle in handles:
         for node in task([handle]):
             yield handle, node
+
+
+def remove_named(_: Iterable[int], name: str) -> None:
+    """Remove what a pack has on this machine, by its name: for packs that were never finished."""
+    for root in os.environ.get("SPARK_LOCAL_DIRS", "").split(","):
+        shutil.rmtree(Path(root or tempfile.gettempdir()) / name, ignore_errors=True)
 
 
 def remove(handles: Iterable[Handle], moved: Mapping[int, Handle]) -> None:
