@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -436,8 +437,12 @@ def test_release_removes_everything_and_ends_the_use(spark: SparkSession, scratc
 
 
 def test_a_source_that_fails_in_one_partition_leaves_nothing(spark: SparkSession) -> None:
-    divide = F.udf(lambda v: 1 / (v - 7), DoubleType())
-    df = spark.range(0, 30, 1, 3).select(divide("id").alias("x"), F.col("id").alias("label"))
+    def value(row: int) -> float:
+        if row == 20:
+            time.sleep(4)  # the other partitions are packed by then: what a task still running leaves, Spark removes
+        return 1 / (row - 27)
+
+    df = spark.range(0, 30, 1, 3).select(F.udf(value, DoubleType())("id").alias("x"), F.col("id").alias("label"))
     with pytest.raises(Exception, match="ZeroDivisionError"):
         pack(df, featuresCols=["x"])
 
