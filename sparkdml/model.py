@@ -63,9 +63,12 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         known = ~F.isnan(prediction) if columns.kind != "vector" else quoted(columns.features[0]).isNotNull()
         return scored.withColumn(self.getPredictionCol(), F.when(known, prediction)).drop(VECTOR_COL)
 
+    def _features(self) -> str | list[str]:
+        """The features column, or the columns that are features."""
+        return self.getOrDefault("featuresCols") if self.isDefined("featuresCols") else self.getFeaturesCol()
+
     def _input_columns(self, dataset: DataFrame) -> Columns:
-        features = self.getOrDefault("featuresCols") if self.isDefined("featuresCols") else self.getFeaturesCol()
-        columns = resolve_features(dataset.schema, features)
+        columns = resolve_features(dataset.schema, self._features())
         if columns.size not in (None, self.numFeatures):
             raise ColumnError(
                 f"the features have {columns.size} columns but the model was trained on {self.numFeatures}: "

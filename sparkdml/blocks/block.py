@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
+from sparkdml.blocks.columns import ROLES
+
 Features: TypeAlias = np.ndarray | csr_array
 
 # Rows are worked on in chunks of this size, so that a second look at them comes from the cache, not from memory.
@@ -74,7 +76,7 @@ def concatenate(blocks: Sequence[Block]) -> Block:
     join = np.concatenate if isinstance(first.features, np.ndarray) else _stack
     rest = {
         name: np.concatenate([getattr(block, name) for block in blocks])
-        for name in ("label", "weight", "offset", "fold")
+        for name in ROLES
         if getattr(first, name) is not None
     }
     return Block(join([block.features for block in blocks]), **rest)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import CHUNK_BYTES, Block
+from sparkdml.blocks.columns import ROLES
 
 # What stands in which file; the parts of CSR blocks have files of their own.
 FILES: dict[str, np.dtype] = {
@@ -23,7 +24,6 @@ FILES: dict[str, np.dtype] = {
     "offset": np.dtype("<f8"),
     "fold": np.dtype("<i4"),
 }
-ROLES = ("label", "weight", "offset", "fold")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import uuid
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -170,7 +170,7 @@ class SparkData(Data):
             self._handles.unpersist()
 
     def fits_driver(self, size: int) -> bool:
-        return size <= self._driver_bytes()
+        return size <= self._driver_bytes
 
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
         request = self._context.broadcast(Request(queries, len(self.feature_names), reading.chunk_bytes))
@@ -185,7 +185,7 @@ class SparkData(Data):
         """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer."""
         if size * self.partitions <= DIRECT_BYTES:
             depth = 1
-        at_most = max(self._driver_bytes() // size, 1) if size else self.partitions
+        at_most = max(self._driver_bytes // size, 1) if size else self.partitions
         redirected = partial(tasks.redirected, task=task, moved=dict(self._moved))
         nodes = self._open().mapPartitions(partial(tasks.merged, task=redirected, count=self.partitions))
         found = self._recover(tree_aggregate(nodes, self.partitions, depth, at_most), task, redirected)
@@ -238,6 +238,7 @@ class SparkData(Data):
         shape = (f"{self.statistics.count:,}", len(self.feature_names), megabytes, self.partitions, seconds)
         logger.info(message, *shape, extra={"context": context})
 
+    @cached_property
     def _driver_bytes(self) -> int:
         """How many bytes of answers the driver takes at once."""
         jvm: Any = self._context._jvm

@@ -245,11 +245,11 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
 
     def _scoring(self, dataset: DataFrame | None) -> Scoring:
         """How to score a table with this model as it is now."""
-        features = self.getOrDefault("featuresCols") if self.isDefined("featuresCols") else [self.getFeaturesCol()]
+        features = self._features()
         scorer = self.copy()
         return Scoring(
             self.getLabelCol(),
-            ",".join(features),
+            features if isinstance(features, str) else ",".join(features),
             self.getPredictionCol(),
             self.getOrDefault("weightCol") if self.isDefined("weightCol") else None,
             self.numFeatures,
