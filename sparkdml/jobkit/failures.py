@@ -26,6 +26,7 @@ from sparkdml.errors import (
     FormatError,
     NonDeterministicSourceError,
     ParamError,
+    SessionError,
     SolverError,
     SparkdmlError,
 )
@@ -67,6 +68,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ParamError, os.EX_USAGE),
     (SolverError, os.EX_USAGE),
     (EnvironmentProblem, os.EX_CONFIG),
+    (SessionError, os.EX_CONFIG),
     (DataError, os.EX_DATAERR),
     (ColumnError, os.EX_DATAERR),
     (ColumnTypeError, os.EX_DATAERR),
