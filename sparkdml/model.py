@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from pyspark.ml.base import PredictionModel
-from pyspark.ml.functions import array_to_vector
+from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -25,11 +25,15 @@ class LinearModel(Persistable, PredictionModel[Vector]):
     Attributes
     ----------
     featureNames : the names of the features, in the order of the coefficients.
+    featureMeans : of the training rows, what a missing feature is replaced by; None without handleInvalid="mean".
     """
 
-    def __init__(self, feature_names: tuple[str, ...], summary: Any = None) -> None:
+    def __init__(
+        self, feature_names: tuple[str, ...], summary: Any = None, feature_means: np.ndarray | None = None
+    ) -> None:
         super().__init__()
         self.featureNames = feature_names
+        self.featureMeans = feature_means
         self._summary = summary
 
     @abstractmethod
@@ -54,11 +58,13 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         return self._summary
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
-        """Score in the JVM, lazily. A row whose features are missing gets a null prediction."""
+        """Score in the JVM, lazily. A row whose features are missing gets a null prediction, unless means fill them."""
         columns = self._input_columns(dataset)
         scorer = self.to_pyspark()
         scorer.setFeaturesCol(VECTOR_COL)
-        scored = scorer.transform(dataset.withColumn(VECTOR_COL, _as_vector(dataset, columns, self.numFeatures)))
+        means = None if self.featureMeans is None else self.featureMeans.tolist()
+        vector = _as_vector(dataset, columns, self.numFeatures, means)
+        scored = scorer.transform(dataset.withColumn(VECTOR_COL, vector))
         prediction = quoted(self.getPredictionCol())
         known = ~F.isnan(prediction) if columns.kind != "vector" else quoted(columns.features[0]).isNotNull()
         return scored.withColumn(self.getPredictionCol(), F.when(known, prediction)).drop(VECTOR_COL)
@@ -77,20 +83,28 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         return columns
 
 
-def _as_vector(dataset: DataFrame, columns: Columns, size: int) -> Column:
-    """The features as one vector column, NaN where a number or the whole vector is missing."""
+def _as_vector(dataset: DataFrame, columns: Columns, size: int, means: list[float] | None) -> Column:
+    """The features as one vector column; a missing number is its mean if there are means, else NaN; no row is null."""
     nan = F.lit(float("nan"))
     if columns.kind == "scalars":
-        return array_to_vector(F.array(*[F.coalesce(quoted(name).cast("double"), nan) for name in columns.features]))
+        numbers = [quoted(name).cast("double") for name in columns.features]
+        return array_to_vector(F.array(*map(_present_or, numbers, map(F.lit, means or [float("nan")] * size))))
     column = quoted(columns.features[0])
     nowhere = F.array_repeat(nan, size)
-    if columns.kind == "vector":
+    if columns.kind == "vector" and means is None:
         return F.coalesce(column, array_to_vector(nowhere))
-    array = column.cast("array<double>")
+    array = vector_to_array(column) if columns.kind == "vector" else column.cast("array<double>")
     data_type = dataset.schema[columns.features[0]].dataType
-    if isinstance(data_type, ArrayType) and data_type.containsNull:
+    if means is not None:
+        array = F.zip_with(array, F.lit(means), _present_or)
+    elif isinstance(data_type, ArrayType) and data_type.containsNull:
         array = F.transform(array, lambda value: F.coalesce(value, nan))
     return array_to_vector(F.coalesce(array, nowhere))
+
+
+def _present_or(number: Column, otherwise: Column) -> Column:
+    """The number, or what stands for it where it is null or NaN."""
+    return F.coalesce(F.nanvl(number, F.lit(None).cast("double")), otherwise)
 
 
 def dense(values: np.ndarray) -> DenseVector:

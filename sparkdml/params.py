@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
 
+from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.errors import ParamError
 
 C = TypeVar("C")
@@ -100,7 +101,10 @@ class HasHandleInvalid(Params):
     """What to do with rows that have missing or infinite values."""
 
     handleInvalid: Param[str] = choice(
-        "handleInvalid", "rows with a null, a NaN or an infinity raise an error, or are skipped.", ["error", "skip"]
+        "handleInvalid",
+        "rows with a null, a NaN or an infinity raise an error or are skipped; with mean, nulls and NaNs of features "
+        "are replaced by the means of the training rows.",
+        HANDLE_INVALID,
     )
 
 

@@ -9,19 +9,21 @@ from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block, Features
 from sparkdml.blocks.columns import ROLES, Columns
-from sparkdml.blocks.violations import Violations
+from sparkdml.blocks.violations import FILLED, Violations
 
 
 @dataclass
 class Decoder:
     """Decodes the batches of one partition, one after the other.
 
-    `size` is the number of features: known from the columns, or taken from the first vector met.
+    `size` is the number of features: known from the columns, or taken from the first vector met. `fill`, one number or
+    one a feature, takes the place of the nulls and NaNs among the features, which are bad without it.
     """
 
     columns: Columns
     partition: int
     size: int | None = None
+    fill: float | np.ndarray | None = None
     seen: int = 0
     violations: Violations = field(default_factory=Violations)
 
@@ -48,8 +50,7 @@ class Decoder:
         whole = self._of_one_size(sizes, rows, bad)
         _, _, indices, values = _only(column, whole).flatten()
         X = _vector_features(dense[whole], indices, values, self.size or 0)
-        self._check_values(X, rows[whole], bad)
-        return X, rows[whole]
+        return self._checked(X, rows[whole], bad), rows[whole]
 
     def _arrays(self, column: pa.ListArray, bad: np.ndarray) -> tuple[Features, np.ndarray]:
         """As `_vectors`, of arrays; numeric columns come as one array too."""
@@ -58,8 +59,8 @@ class Decoder:
         flat = _only(column, whole).flatten()
         shape = (int(whole.sum()), self.size or 0)
         X = flat.to_numpy(zero_copy_only=False).reshape(shape)
-        self._check_values(X, rows[whole], bad, flat.is_null().to_numpy(zero_copy_only=False).reshape(shape))
-        return X, rows[whole]
+        nulls = flat.is_null().to_numpy(zero_copy_only=False).reshape(shape)
+        return self._checked(X, rows[whole], bad, nulls), rows[whole]
 
     def _present(self, column: pa.Array, bad: np.ndarray) -> tuple[pa.Array, np.ndarray]:
         """The vectors that are there, and their row numbers; null ones are counted."""
@@ -80,20 +81,27 @@ class Decoder:
             bad[rows[ragged]] = True
         return ~ragged
 
-    def _check_values(self, X: Features, rows: np.ndarray, bad: np.ndarray, nulls: np.ndarray | None = None) -> None:
-        """Count the nulls, NaNs and infinities among the features, of each column where they were columns."""
+    def _checked(self, X: Features, rows: np.ndarray, bad: np.ndarray, nulls: np.ndarray | None = None) -> Features:
+        """The features, filled; what stays null, NaN or infinite is counted, of each feature where it has a name."""
         if np.isfinite(X if isinstance(X, np.ndarray) else X.data).all():
-            return
+            return X
         where, which, values = _not_finite(X)
         null = np.zeros(len(where), bool) if nulls is None else nulls[where, which]
-        kinds = {"null": null, "NaN": np.isnan(values) & ~null, "infinite": np.isinf(values)}
+        nan = np.isnan(values) & ~null
+        kinds = {"null": null, "NaN": nan, "infinite": np.isinf(values)}
+        if self.fill is not None:
+            X = _filled(X, self.fill)
+            kinds = {FILLED: null | nan, "infinite": kinds["infinite"]}
+        names = self.columns.names or ()
         for kind, match in kinds.items():
-            if self.columns.kind != "scalars":
+            if kind != FILLED:
+                bad[rows[where[match]]] = True
+            if len(names) != X.shape[1]:
                 self._count_cells(match, kind, self.columns.features[0], rows[where], which)
                 continue
             for j in np.unique(which[match]):
-                self._count_cells(match & (which == j), kind, self.columns.features[j], rows[where])
-        bad[rows[where]] = True
+                self._count_cells(match & (which == j), kind, names[j], rows[where])
+        return X
 
     def _count_cells(
         self, match: np.ndarray, kind: str, name: str, rows: np.ndarray, which: np.ndarray | None = None
@@ -154,6 +162,14 @@ def _not_finite(X: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return where, which, X[where, which]
     at = np.flatnonzero(~np.isfinite(X.data))
     return np.searchsorted(X.indptr, at, side="right") - 1, X.indices[at], X.data[at]
+
+
+def _filled(X: Features, fill: float | np.ndarray) -> Features:
+    """The features with `fill` for each NaN; a copy, since Arrow's memory may not be written to."""
+    values = X if isinstance(X, np.ndarray) else X.data
+    columns = np.broadcast_to(np.arange(X.shape[1]), X.shape) if isinstance(X, np.ndarray) else X.indices
+    filled = np.where(np.isnan(values), np.broadcast_to(fill, X.shape[1:])[columns], values)
+    return filled if isinstance(X, np.ndarray) else csr_array((filled, X.indices, X.indptr), shape=X.shape)
 
 
 def _block(batch: pa.RecordBatch, X: Features, rows: np.ndarray) -> Block:

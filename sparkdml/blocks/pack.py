@@ -26,13 +26,17 @@ SCHEMA = "handle binary"
 
 @dataclass(frozen=True)
 class Plan:
-    """What every packing task knows: the columns, the number of features if known, the seed, the pack's name."""
+    """What every packing task knows: the columns, the number of features if known, the seed, the pack's name.
+
+    `fill`, one number a feature, takes the place of missing ones.
+    """
 
     columns: Columns
     size: int | None
     skip: bool
     seed: int
     name: str
+    fill: np.ndarray | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pack one partition: the function of `mapInArrow`. Never raises over bad data: it counts them."""
@@ -89,7 +93,7 @@ class Packer:
     pending: list[Block] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.decoder = Decoder(self.plan.columns, self.partition, self.plan.size)
+        self.decoder = Decoder(self.plan.columns, self.partition, self.plan.size, self.plan.fill)
         self.writer = Writer(self.directory)
         self.statistics: Statistics | None = None
         self.digest = RowDigest(self.plan.seed)

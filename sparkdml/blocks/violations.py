@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 ADVICE = {
-    "null": "fill or drop them, or set handleInvalid='skip'",
-    "NaN": "fill or drop them, or set handleInvalid='skip'",
+    "null": "fill or drop them, or set handleInvalid='skip' or 'mean'",
+    "NaN": "fill or drop them, or set handleInvalid='skip' or 'mean'",
     "infinite": "replace or drop them, or set handleInvalid='skip'",
     "negative": "weights must be zero or more",
     "ragged": "every vector of the column must have the same size",
@@ -16,7 +16,9 @@ NOUN = {  # the plural's s goes where the $ is
     "negative": "negative weight$",
     "ragged": "vector$ of another size",
 }
+HANDLE_INVALID = ("error", "skip", "mean")
 SKIPPABLE = ("null", "NaN", "infinite")
+FILLED = "filled"  # missing values that a mean took the place of: counted, and never fatal
 
 
 @dataclass
@@ -39,7 +41,13 @@ class Violations:
 
     def fatal(self, skip: bool) -> "Violations":
         """Those that end a fit: all, or with `skip` those that no row can be dropped for."""
-        return Violations({k: v for k, v in self.found.items() if not (skip and k[1] in SKIPPABLE)})
+        harmless = (FILLED, *(SKIPPABLE if skip else ()))
+        return Violations({k: v for k, v in self.found.items() if k[1] not in harmless})
+
+    @property
+    def filled(self) -> int:
+        """How many missing values a mean took the place of."""
+        return sum(count for (_, kind), (count, _) in self.found.items() if kind == FILLED)
 
     def sentence(self) -> str:
         """One sentence: column, count, an example of each, and what to do."""

@@ -16,9 +16,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql.utils import is_remote
 
 from sparkdml.blocks.columns import Columns
+from sparkdml.blocks.means import feature_means
 from sparkdml.blocks.pack import SCHEMA, Plan, Report
 from sparkdml.blocks.schema import resolve_columns, select_columns
 from sparkdml.blocks.store import Handle
+from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.engine import tasks
 from sparkdml.engine.data import Data, Reading, root
 from sparkdml.engine.tasks import Request, Rows, Task
@@ -66,7 +68,8 @@ def pack(
     labelCol, weightCol, offsetCol, foldCol : numeric columns; weights are zero or more.
     numPartitions : the number of tasks of a pass. By default as many as `df` has, but at most 4 a core as long as a
         task reads no more than 512 MB.
-    handleInvalid : "error", or "skip" to leave out rows with a null, a NaN or an infinity.
+    handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
+        of a feature in place of its nulls and NaNs, which takes one more job, before the one that packs.
     seed : of the order in which the rows of a block are stored.
 
     Returns
@@ -89,15 +92,16 @@ def pack(
         raise SessionError("Spark Connect gives no access to partitions: fit in a classic Spark session.")
     if df.isStreaming:
         raise ColumnTypeError("a streaming DataFrame cannot be packed: write it to a table and pack that.")
-    if handleInvalid not in ("error", "skip"):
-        raise ParamError(f"handleInvalid={handleInvalid!r} is not one of 'error', 'skip'.")
+    if handleInvalid not in HANDLE_INVALID:
+        raise ParamError(f"handleInvalid={handleInvalid!r} is not one of {', '.join(map(repr, HANDLE_INVALID))}.")
     if numPartitions is not None and numPartitions < 1:
         raise ParamError(f"numPartitions={numPartitions} must be at least 1.")
     features = featuresCol if featuresCols is None else featuresCols
     columns = resolve_columns(df.schema, features, labelCol, weightCol, offsetCol, foldCol)
     skip = handleInvalid == "skip"
-    plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}")
     selected = select_columns(df, columns)
+    means = feature_means(selected, columns) if handleInvalid == "mean" else None
+    plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}", means)
     packed = selected.mapInArrow(plan, SCHEMA).rdd  # the one look at the plan's partitions
     if numPartitions and numPartitions > packed.getNumPartitions():
         packed = selected.repartition(numPartitions).mapInArrow(plan, SCHEMA).rdd
@@ -113,11 +117,13 @@ class SparkData(Data):
     columns : which columns were packed.
     partitions : how many partitions were packed. `tasks` is how many tasks a pass has.
     skipped : how many rows were left out by handleInvalid="skip".
+    means, filled : what handleInvalid="mean" put in place of missing numbers, (d,) or None, and of how many.
     """
 
     def __init__(self, frame: DataFrame, packed: RDD, plan: Plan, tasks_a_pass: int | None) -> None:
         self.frame = frame
         self.columns = plan.columns
+        self.means = plan.fill
         self._name = plan.name
         self._packed_once = False
         self.partitions = packed.getNumPartitions()
@@ -135,6 +141,7 @@ class SparkData(Data):
             assert report.statistics is not None
             self.statistics = report.statistics
             self.skipped = report.rows_seen - report.statistics.count
+            self.filled = report.violations.filled
             self.feature_names = plan.columns.feature_names(len(report.statistics.mean) - 1)
             self._a_pass = self._coalesced(report.nbytes, tasks_a_pass)
             self._log(report, time.perf_counter() - started)

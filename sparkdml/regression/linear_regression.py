@@ -57,7 +57,8 @@ class LinearRegression(
         4096 features, else "l-bfgs".
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which "l-bfgs" and "gd" stop.
     numPartitions : tasks of a pass.
-    handleInvalid : "error", or "skip" to leave out rows with a null, a NaN or an infinity.
+    handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
+        of a feature in place of its nulls and NaNs, in training and (the same mean) in scoring.
     computeStatistics : standard errors from "l-bfgs" and "gd" too, by one more pass; "normal" always has them.
     maxBlockSizeInMB : size of the chunks of rows to work on; 0 takes chunks that fit the processor's cache.
     aggregationDepth : depth of the tree in which partitions are summed, where their sums are large.
@@ -185,6 +186,7 @@ class LinearRegression(
             passes=fit.passes,
             totalIterations=state.iterations,
             numSkipped=getattr(data, "skipped", 0),
+            numFilled=getattr(data, "filled", 0),
             rank=rank,
             objectiveHistory=state.history,
             estimates=np.append(w[:, 0], b) if problem.fit_intercept else w[:, 0],
@@ -192,7 +194,7 @@ class LinearRegression(
         )
         self._warn(fit, rank)
         model: LinearRegressionModel = self._adopt(
-            LinearRegressionModel(dense(w[:, 0]), float(b[0]), data.feature_names)
+            LinearRegressionModel(dense(w[:, 0]), float(b[0]), data.feature_names, None, getattr(data, "means", None))
         )
         scoring = model._scoring(data.frame if isinstance(data, SparkData) else None)
         metrics = _training_metrics(data.statistics, fit)
@@ -218,14 +220,17 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
         intercept: float,
         feature_names: tuple[str, ...],
         summary: LinearRegressionTrainingSummary | None = None,
+        feature_means: np.ndarray | None = None,
     ) -> None:
-        super().__init__(feature_names, summary)
+        super().__init__(feature_names, summary, feature_means)
         self.coefficients = coefficients
         self.intercept = intercept
         self.scale = 1.0
 
     def predict(self, value: Vector) -> float:
         """The prediction for one vector of features."""
+        if self.featureMeans is not None:
+            value = dense(np.where(np.isnan(value.toArray()), self.featureMeans, value.toArray()))
         return float(self.coefficients.dot(value)) + self.intercept  # type: ignore[arg-type]
 
     def evaluate(self, dataset: DataFrame) -> LinearRegressionSummary:
@@ -261,6 +266,8 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values: dict[str, Any] = {"featureNames": list(self.featureNames), "summary": None}
         found = {"coefficients": self.coefficients.toArray(), "intercept": np.array([self.intercept])}
+        if self.featureMeans is not None:
+            found["featureMeans"] = self.featureMeans
         if self._summary is not None:
             values["summary"], summary_arrays = self._summary._content()
             found.update({f"summary.{name}": array for name, array in summary_arrays.items()})
@@ -273,13 +280,15 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
         summary_arrays = {
             name.removeprefix("summary."): arrays.pop(name) for name in list(arrays) if name.startswith("summary.")
         }
+        means = arrays.pop("featureMeans", None)
         require(set(arrays) == {"coefficients", "intercept"}, "the model has unknown or missing arrays")
         shapes = (arrays["coefficients"].shape, arrays["intercept"].shape)
         require(shapes == ((len(names),), (1,)), "the coefficients do not match the features' names")
+        require(means is None or means.shape == (len(names),), "the means do not match the features' names")
         summary = None
         if values["summary"] is not None:
             summary = LinearRegressionTrainingSummary._from_content(values["summary"], summary_arrays, names)
-        return cls(dense(arrays["coefficients"]), float(arrays["intercept"][0]), names, summary)
+        return cls(dense(arrays["coefficients"]), float(arrays["intercept"][0]), names, summary, means)
 
     def __repr__(self) -> str:
         return f"LinearRegressionModel: uid={self.uid}, numFeatures={self.numFeatures}"

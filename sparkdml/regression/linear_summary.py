@@ -163,6 +163,7 @@ class Training:
     passes : over the data, after packing.
     totalIterations : steps of the solver.
     numSkipped : rows left out by handleInvalid="skip".
+    numFilled : missing numbers that handleInvalid="mean" put a mean in the place of.
     rank : of the columns and the intercept, or -1 where it is not known.
     objectiveHistory : the objective at the start and after each iteration.
     estimates : the coefficients, then the intercept if one was fitted.
@@ -175,6 +176,7 @@ class Training:
     passes: int
     totalIterations: int
     numSkipped: int
+    numFilled: int
     rank: int
     objectiveHistory: np.ndarray
     estimates: np.ndarray
@@ -231,6 +233,11 @@ class LinearRegressionTrainingSummary(LinearRegressionSummary):
         """Rows of the table that handleInvalid="skip" left out."""
         return self._training.numSkipped
 
+    @property
+    def numFilled(self) -> int:
+        """Missing numbers of the features that handleInvalid="mean" put a mean in the place of."""
+        return self._training.numFilled
+
     def _inference(self) -> Inference:
         if not len(self._training.inverseDiagonal):
             raise StatisticsError(
@@ -247,6 +254,7 @@ class LinearRegressionTrainingSummary(LinearRegressionSummary):
         table = coefficient_table(names, self._training.estimates, inference)
         t = self._training
         skipped = f"   skipped: {t.numSkipped:,}" if t.numSkipped else ""
+        skipped += f"   filled with means: {t.numFilled:,}" if t.numFilled else ""
         passes = f"{t.passes} pass{'es' if t.passes != 1 else ''}"
         solver = f"Solver: {t.solver}, {passes} over the packed data, {t.stopReason}"
         return f"{table}\n\n{super().__str__()}{skipped}\n{solver}"
