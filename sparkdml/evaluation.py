@@ -24,6 +24,7 @@ class RegressionMetrics:
     squared_error : sum s (y - p)^2.
     absolute_error : sum s |y - p|, or None where it is not known.
     residual_range : the extremes of sqrt(s) (y - p), or None where they are not known.
+    bias : sum s (p - y) / sum s, or None where it is not known.
     """
 
     count: int
@@ -34,6 +35,7 @@ class RegressionMetrics:
     squared_error: float
     absolute_error: float | None = None
     residual_range: tuple[float, float] | None = None
+    bias: float | None = None
 
     @property
     def mean_squared_error(self) -> float:
@@ -85,4 +87,5 @@ def _metrics(scored: Scored) -> RegressionMetrics:
         float(residual_m2 + weight * residual_mean**2),
         float(weight * absolute),
         (scored.low, scored.high),
+        float(prediction_mean - label_mean),
     )

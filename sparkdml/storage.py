@@ -1,5 +1,6 @@
 """Files on any path that Spark can write: local, ``hdfs://``, ``s3a://``, through Hadoop's FileSystem."""
 
+import os
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -35,11 +36,22 @@ class Storage:
         """Create a directory and its parents; raises where Hadoop only returns false."""
         system = self._system(path)
         if not system.mkdirs(self._path(path)):
-            parent = self._path(path)
-            while not system.exists(parent):
-                parent = parent.getParent()
-            system.access(parent, self._hadoop.permission.FsAction.WRITE)
+            self.require_writable(path)
+            if _is_local(system):  # Hadoop does not say why, the operating system does
+                os.makedirs(self._path(path).toUri().getPath())
             raise OSError(f"no directory can be made at {path}")
+
+    def require_writable(self, path: str) -> None:
+        """Raise Hadoop's refusal if this user may not write the directory at `path`, or the nearest above it."""
+        system, nearest = self._system(path), self._path(path)
+        while not system.exists(nearest):
+            nearest = nearest.getParent()
+        if not system.getFileStatus(nearest).isDirectory():
+            raise OSError(f"{nearest} is a file, not a directory")
+        if not _is_local(system):
+            system.access(nearest, self._hadoop.permission.FsAction.WRITE)
+        elif not os.access(nearest.toUri().getPath() or ".", os.W_OK):
+            raise PermissionError(f"{nearest} may not be written to: Permission denied")
 
     def directories(self, path: str) -> list[str]:
         """Names of the directories in `path`, in order; none if it does not exist."""
@@ -49,7 +61,9 @@ class Storage:
         return sorted(entry.getPath().getName() for entry in entries if entry.isDirectory())
 
     def files(self, path: str) -> dict[str, int]:
-        """Path below `path` -> size in bytes, of every file at any depth, in order."""
+        """Path below `path` -> size in bytes, of every file at any depth, in order; none if it does not exist."""
+        if not self.exists(path):
+            return {}
         root = self._qualified(path)
         entries = self._system(path).listFiles(self._path(path), True)
         sizes = {}
@@ -93,6 +107,11 @@ class Storage:
         """Delete a file, or a directory with all it holds; nothing happens if there is none."""
         self._system(path).delete(self._path(path), True)
 
+    def delete_empty(self, path: str) -> None:
+        """Delete a directory if there is nothing in it."""
+        if self.is_directory(path) and not self._system(path).listStatus(self._path(path)):
+            self._system(path).delete(self._path(path), False)
+
     def move(self, source: str, target: str) -> None:
         """Rename to a name that must be free; Hadoop would move it *into* a directory that is there."""
         if self.exists(target) or not self._system(source).rename(self._path(source), self._path(target)):
@@ -100,15 +119,15 @@ class Storage:
 
     def replace(self, path: str, content: bytes) -> None:
         """Write a small file so that a reader sees the old content or the new, never a part and never none."""
-        scheme = self._system(path).getUri().getScheme()
-        if scheme in _OBJECT_STORES:
+        system = self._system(path)
+        if system.getUri().getScheme() in _OBJECT_STORES:
             self.write(path, content)
             return
         parent, _, name = path.rpartition("/")
         written = f"{parent}/_{name}.new"
         self.write(written, content)
-        if scheme == "file":  # rename(2), which replaces; Hadoop's overwriting rename deletes first on local disks
-            self._system(path).rename(self._path(written), self._path(path))
+        if _is_local(system):  # rename(2), which replaces; Hadoop's overwriting rename deletes first on local disks
+            system.rename(self._path(written), self._path(path))
         else:
             self._rename_over(written, path)
 
@@ -126,9 +145,14 @@ class Storage:
     def _system(self, path: str) -> Any:
         """The FileSystem of a path; for local paths the raw one, which writes no ``.crc`` files."""
         system = self._path(path).getFileSystem(self._configuration)
-        if system.getScheme() == "file":
+        if _is_local(system):
             return self._hadoop.FileSystem.getLocal(self._configuration).getRawFileSystem()
         return system
 
     def _qualified(self, path: str) -> str:
         return str(self._system(path).makeQualified(self._path(path)).toString())
+
+
+def _is_local(system: Any) -> bool:
+    """Whether a FileSystem is of this machine; the raw one knows its scheme by its URI only."""
+    return bool(system.getUri().getScheme() == "file")

@@ -11,7 +11,7 @@ FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 
 BOTTOM = {"errors", "arrays", "storage"}
 SHARED = {"estimator", "model", "params", "summary", "evaluation", "persistence"}
-FACE = SHARED | {"regression"}
+FACE = SHARED | {"regression", "datasets"}
 BELOW = {
     "errors": set(),
     "arrays": {"errors"},
@@ -20,6 +20,7 @@ BELOW = {
     "blocks": BOTTOM,
     "engine": BOTTOM | {"optim", "blocks"},
     **{name: BOTTOM | SHARED | {"optim", "blocks", "engine"} for name in SHARED},
+    "datasets": {"errors"},
     "regression": BOTTOM | SHARED | {"optim", "blocks", "engine"},
     "__init__": {"engine"},
     "jobkit": BOTTOM | FACE | {"optim", "blocks", "engine"},

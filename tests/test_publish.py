@@ -144,7 +144,7 @@ def test_a_version_that_does_not_read_back_is_not_published(
 
 def test_a_reader_of_latest_never_finds_it_missing_or_partial(output: Output) -> None:
     names = [f"{number:04d}-{KEY}" * 50 for number in range(60)]
-    output.prepare()
+    output.prepared().__enter__()
     output.point(names[0])
     latest, done, seen = Path(output.root, "LATEST"), threading.Event(), set()
 
@@ -177,9 +177,9 @@ def test_a_path_that_cannot_be_written_is_found_before_the_training(storage: Sto
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(PublishError, match="cannot publish to"):
-        Output(storage, str(file)).prepare()
+        Output(storage, str(file)).prepared().__enter__()
     with pytest.raises(PublishDeniedError, match="Permission denied"):
-        Output(storage, "/proc/sparkdml").prepare()
+        Output(storage, "/proc/sparkdml").prepared().__enter__()
 
 
 def test_a_rename_never_goes_into_a_directory(storage: Storage, tmp_path: Path) -> None:

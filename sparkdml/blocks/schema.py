@@ -44,13 +44,22 @@ def resolve_columns(
     ColumnError : a column does not exist, or is named twice.
     ColumnTypeError : a column has a type that cannot be used.
     """
+    roles = resolve_roles(schema, label, weight, offset, fold)
+    for role, name in roles.items():
+        if name in ([features] if isinstance(features, str) else features):
+            raise ColumnError(f"the {role} column {name!r} is also among the features: leave it out of them.")
+    return replace(resolve_features(schema, features), roles=roles)
+
+
+def resolve_roles(
+    schema: StructType, label: str, weight: str | None = None, offset: str | None = None, fold: str | None = None
+) -> dict[str, str]:
+    """The column of each role that is used, checked against the schema; raises as `resolve_columns` does."""
     given = zip(ROLES, (label, weight, offset, fold), strict=True)
     roles = {role: name for role, name in given if name is not None and (role == "label" or name)}
     for role, name in roles.items():
         _require_numeric(schema, name, f"the {role} column")
-        if name in ([features] if isinstance(features, str) else features):
-            raise ColumnError(f"the {role} column {name!r} is also among the features: leave it out of them.")
-    return replace(resolve_features(schema, features), roles=roles)
+    return roles
 
 
 def resolve_features(schema: StructType, features: str | Sequence[str]) -> Columns:
@@ -94,7 +103,9 @@ def _require_numeric(schema: StructType, name: str, what: str) -> None:
         return
     advice = "cast it to a number"
     if isinstance(data_type, StringType):
-        advice = "encode it first, for instance with StringIndexer and OneHotEncoder, or cast it to a number"
+        advice = (
+            "encode it with StringIndexer and OneHotEncoder (a job does, with --categorical), or cast it to a number"
+        )
     raise ColumnTypeError(f"{what} {name!r} is of type {data_type.simpleString()}, not numeric: {advice}.")
 
 

@@ -12,15 +12,22 @@ from typing import Any, NoReturn
 from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkdml.errors import SparkdmlError
+from sparkdml.jobkit.config import key_of, resolve
 from sparkdml.jobkit.failures import BUG, Terminated, UsageError, exit_code, sentence
 from sparkdml.jobkit.progress import LOG_FORMATS, job_logging, log, set_format
+from sparkdml.summary import align
 
 
 class JobParser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UsageError instead of leaving the process, and takes no abbreviations."""
+    """An ArgumentParser that raises UsageError instead of leaving the process, and takes no abbreviations.
+
+    `params` has the defaults of an estimator's Params, which are no defaults of the parser: what is not given as an
+    option is left to the estimator.
+    """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
+        self.params: dict[str, Any] = {}
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for each wrong command line."""
@@ -28,8 +35,19 @@ class JobParser(argparse.ArgumentParser):
 
 
 def add_running_flags(parser: JobParser) -> None:
-    """The flags that every job has; `run_job` reads them."""
-    parser.add_argument_group("running").add_argument(
+    """The flags that every job has. `run_job` reads them, but for ``--dry-run``, which the job itself heeds."""
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options as a TOML file, a line each: reg-param = 0.1. Flags come before environment variables "
+        "(SPARKDML_REG_PARAM=0.1), these before the file, the file before the defaults",
+    )
+    running.add_argument("--print-config", action="store_true", help="show each option and its source, and do nothing")
+    running.add_argument(
+        "--dry-run", action="store_true", help="check the options, read the schema, write nothing (default: off)"
+    )
+    running.add_argument(
         "--log-format",
         choices=LOG_FORMATS,
         default="auto",
@@ -39,16 +57,16 @@ def add_running_flags(parser: JobParser) -> None:
 
 
 def run_job(parser: JobParser, job: Callable[[argparse.Namespace], dict[str, Any]], argv: Sequence[str] | None) -> int:
-    """Parse `argv`, call `job`, print what it returns as the last line of stdout, and return the exit code.
+    """Resolve the options, call `job`, print what it returns as the last line of stdout, return the exit code.
 
     A failure prints ``{"status": "failed", "code": .., "error": ..}`` instead, and logs the same sentence. Only
     a bug (code 70) is logged with its traceback.
     """
     with job_logging() as handler:
         try:
-            options = parser.parse_args(argv)
+            options, sources = resolve(parser, argv)
             set_format(handler, options.log_format)
-            result, code = job(options), 0
+            result, code = _print_config(parser, options, sources) if options.print_config else job(options), 0
         except (Exception, KeyboardInterrupt, Terminated) as failure:
             code = exit_code(failure)
             result = {"status": "failed", "code": code, "error": sentence(failure)}
@@ -58,7 +76,21 @@ def run_job(parser: JobParser, job: Callable[[argparse.Namespace], dict[str, Any
     return code
 
 
-def add_params(parser: argparse.ArgumentParser, estimator: Params, title: str, without: Collection[str]) -> None:
+def _print_config(parser: JobParser, options: argparse.Namespace, sources: dict[str, str]) -> dict[str, Any]:
+    """Print every option, its value and where that came from."""
+    rows = [["Option", "Value", "Source"]]
+    values = {}
+    for action in parser._actions:
+        if action.dest in ("help", "print_config", "config"):
+            continue
+        value = getattr(options, action.dest, parser.params.get(action.dest))
+        values[key_of(action)] = value
+        rows.append([key_of(action), json.dumps(value, default=str), sources.get(action.dest, "default")])
+    print(align(rows))
+    return {"status": "config", "config": json.loads(json.dumps(finite(values), default=str))}
+
+
+def add_params(parser: JobParser, estimator: Params, title: str, without: Collection[str]) -> None:
     """A flag for each Param of `estimator` but those in `without`: its name, doc, default and type.
 
     ``elasticNetParam`` becomes ``--elastic-net-param``; a boolean Param also gets its ``--no-`` form. A flag
@@ -67,6 +99,7 @@ def add_params(parser: argparse.ArgumentParser, estimator: Params, title: str, w
     group = parser.add_argument_group(title)
     for param in estimator.params:
         if param.name not in without:
+            parser.params[param.name] = estimator.getOrDefault(param) if estimator.hasDefault(param) else None
             group.add_argument(
                 f"--{_kebab(param.name)}",
                 dest=param.name,
@@ -82,11 +115,13 @@ def given_params(estimator: Params, options: argparse.Namespace) -> dict[str, An
 
 
 def names(text: str) -> list[str]:
-    """The names in a comma-separated list.
+    """The names in a comma-separated list, which may be empty.
 
-    >>> names("age, bmi")
-    ['age', 'bmi']
+    >>> names("age, bmi"), names("")
+    (['age', 'bmi'], [])
     """
+    if not text.strip():
+        return []
     found = [name.strip() for name in text.split(",")]
     if not all(found):
         raise argparse.ArgumentTypeError(f"an empty name in {text!r}")

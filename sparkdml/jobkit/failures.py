@@ -14,6 +14,7 @@
 """
 
 import os
+import re
 
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
@@ -40,6 +41,10 @@ class EnvironmentProblem(SparkdmlError, RuntimeError):
     """Something that every job needs is missing on this machine, such as Java."""
 
 
+class ConfigError(SparkdmlError, ValueError):
+    """The configuration file or an environment variable is wrong."""
+
+
 class InputMissingError(SparkdmlError, FileNotFoundError):
     """No file is at the path that was to be read."""
 
@@ -61,6 +66,9 @@ class Terminated(BaseException):
 
 
 BUG = os.EX_SOFTWARE
+_DATA_EXCEPTION = re.compile(r"SQLSTATE: 22")  # of class 22, such as a division by zero or a cast of "abc" to a number
+_NETWORK = ("java.net.", "Timeout", "Connection")
+_FILE = re.compile(r"FAILED_READ_FILE[^\n]*?\bfile (\S+?)\.?\s")
 
 # The first class that fits decides, so a subclass stands before its base.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -68,6 +76,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ParamError, os.EX_USAGE),
     (SolverError, os.EX_USAGE),
     (EnvironmentProblem, os.EX_CONFIG),
+    (ConfigError, os.EX_CONFIG),
     (SessionError, os.EX_CONFIG),
     (DataError, os.EX_DATAERR),
     (ColumnError, os.EX_DATAERR),
@@ -92,7 +101,19 @@ def exit_code(failure: BaseException) -> int:
     >>> exit_code(DataError("column 'age' has 3 missing values"))
     65
     """
+    if isinstance(failure, Py4JError | PySparkException) and (code := _data_code(failure)):
+        return code
     return next((code for kind, code in EXIT_CODES if isinstance(failure, kind)), BUG)
+
+
+def _data_code(failure: Exception) -> int | None:
+    """The exit code where Spark failed over the data, from its conditions; None where it was something else."""
+    text = str(failure)
+    if "FAILED_READ_FILE.FILE_NOT_EXIST" in text:
+        return os.EX_NOINPUT
+    if "FAILED_READ_FILE" in text:  # corrupt, unless it was the way to the file that failed
+        return None if any(word in " ".join(_cause(failure)) for word in _NETWORK) else os.EX_DATAERR
+    return os.EX_DATAERR if _DATA_EXCEPTION.search(text) else None
 
 
 def sentence(failure: BaseException) -> str:
@@ -109,20 +130,30 @@ def sentence(failure: BaseException) -> str:
         case SparkdmlError():
             text = " ".join(str(failure).split())
         case Py4JError() | PySparkException():
-            text = f"Spark failed: {spark_message(failure)}"
+            file = _FILE.search(str(failure))
+            text = f"Spark failed{f' to read {file[1]}' if file else ''}: {spark_message(failure)}"
         case _:
             text = f"a bug in sparkdml: {type(failure).__name__}: {failure}"
     return text
 
 
+def spark_condition(failure: Exception) -> str:
+    """Spark's sentence without its tags: ``[CONDITION] sentence SQLSTATE: 42K03`` -> ``sentence``."""
+    return spark_message(failure).partition("] ")[2].partition(" SQLSTATE")[0] or spark_message(failure)
+
+
 def spark_message(failure: Exception) -> str:
     """The first line of what Spark or Hadoop says, taken from the exception that caused all others."""
-    if isinstance(failure, Py4JJavaError):
-        cause = failure.java_exception
-        while cause.getCause() is not None:
-            cause = cause.getCause()
-        text = cause.getMessage() or cause.getClass().getName()
-    else:
-        text = str(failure)
+    kind, text = _cause(failure)
     lines = text.strip().splitlines()
-    return lines[0] if lines else type(failure).__name__
+    return lines[0] if lines else kind
+
+
+def _cause(failure: Exception) -> tuple[str, str]:
+    """Class and message of the exception that caused all others."""
+    if not isinstance(failure, Py4JJavaError):
+        return type(failure).__name__, str(failure)
+    cause = failure.java_exception
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return cause.getClass().getName(), cause.getMessage() or ""

@@ -11,6 +11,8 @@ from pyspark.logger.logger import JSONFormatter
 from sparkdml.errors import ConvergenceWarning, DataWarning
 
 LOG_FORMATS = ("auto", "text", "json")
+# pyspark's own, for failures that the job tells in its way.
+_PYSPARKS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 log = logging.getLogger("sparkdml")
 
 
@@ -20,8 +22,11 @@ def job_logging() -> Iterator[logging.Handler]:
     handler = logging.StreamHandler(sys.stderr)
     set_format(handler, "auto")
     level, propagate = log.level, log.propagate
+    disabled = {name: logging.getLogger(name).disabled for name in _PYSPARKS}
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    for name in disabled:
+        logging.getLogger(name).disabled = True
     log.propagate = False  # a root handler of the surrounding program would print each line twice
     try:
         with _warnings_logged():
@@ -29,6 +34,8 @@ def job_logging() -> Iterator[logging.Handler]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+        for name, before in disabled.items():
+            logging.getLogger(name).disabled = before
         log.propagate = propagate
 
 

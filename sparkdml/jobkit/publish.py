@@ -28,8 +28,9 @@ from sparkdml.storage import Storage
 
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
+LATEST = "LATEST"
 _FORMAT = {"format": "sparkdml-manifest", "formatVersion": 1}
-_DENIALS = ("AccessControlException", "AccessDenied", "Permission denied")
+_DENIALS = ("AccessControlException", "AccessDenied", "Permission denied", "not permitted", "Read-only file system")
 
 
 class Output:
@@ -51,13 +52,25 @@ class Output:
         """Path of a version's directory."""
         return f"{self.root}/versions/{version}"
 
-    def prepare(self) -> None:
+    def check(self) -> None:
+        """Raise PublishError or PublishDeniedError if `prepared` would; nothing is made."""
+        with publishing(self.root):
+            self._storage.require_writable(self.root)
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
         """Make the directory now, so that a path that cannot be written is found before the training.
 
-        Raises PublishError or PublishDeniedError.
+        What is still empty after the block is removed again. Raises PublishError or PublishDeniedError.
         """
-        with _publishing(self.root):
+        with publishing(self.root):
             self._storage.make_directory(f"{self.root}/versions")
+        try:
+            yield
+        finally:
+            with suppress(Exception):
+                self._storage.delete_empty(f"{self.root}/versions")
+                self._storage.delete_empty(self.root)
 
     def find(self, key: str) -> str | None:
         """The version that a run with this `key` has published, verified; None if there is none.
@@ -86,21 +99,21 @@ class Output:
             The files could not be written, or did not read back. Nothing of this version is left then.
         """
         incomplete = self.directory(f"_incomplete-{version.rpartition('-')[2]}")
-        with _publishing(self.root), self._removed_on_failure(incomplete):
+        with publishing(self.root), self._removed_on_failure(incomplete):
             self._storage.delete(incomplete)
             self._storage.make_directory(incomplete)
             write(incomplete)
             self._seal(incomplete)
             self._storage.delete(self.directory(version))  # without _SUCCESS, or `find` had found it
             self._storage.move(incomplete, self.directory(version))
-        with _publishing(self.root), self._removed_on_failure(self.directory(version)):
+        with publishing(self.root), self._removed_on_failure(self.directory(version)):
             verify(self._storage, self.directory(version))
         self.point(version)
 
     def point(self, version: str) -> None:
         """Let LATEST name `version`, in one atomic step."""
-        with _publishing(self.root):
-            self._storage.replace(f"{self.root}/LATEST", f"{version}\n".encode())
+        with publishing(self.root):
+            self._storage.replace(f"{self.root}/{LATEST}", f"{version}\n".encode())
 
     def write(self, path: str, value: Any) -> None:
         """Write a JSON value; for the `write` of `publish`."""
@@ -114,7 +127,7 @@ class Output:
         for name in self._storage.files(directory):
             if name.endswith(".crc"):  # of Hadoop's local file system; the manifest has a better digest
                 self._storage.delete(f"{directory}/{name}")
-        self.write(f"{directory}/{MANIFEST}", {**_FORMAT, "files": _contents(self._storage, directory)})
+        self.write(f"{directory}/{MANIFEST}", {**_FORMAT, "files": contents(self._storage, directory)})
         self._storage.write(f"{directory}/{SUCCESS}", b"")
 
     @contextmanager
@@ -133,7 +146,7 @@ def verify(storage: Storage, directory: str) -> None:
     Raises FormatError naming the first file that is missing, not listed, or of another size or digest.
     """
     manifest = _manifest(storage, directory)
-    found = _contents(storage, directory)
+    found = contents(storage, directory)
     for name in sorted({*manifest, *found}):
         if name not in found:
             raise FormatError(f"{directory}: {name} is in the manifest but not there.")
@@ -145,7 +158,7 @@ def verify(storage: Storage, directory: str) -> None:
             )
 
 
-def _contents(storage: Storage, directory: str) -> dict[str, dict[str, Any]]:
+def contents(storage: Storage, directory: str) -> dict[str, dict[str, Any]]:
     """What the manifest of a directory has to say: path -> size in bytes and SHA-256."""
     files = storage.files(directory).items()
     listed = [(name, size) for name, size in files if name not in (MANIFEST, SUCCESS)]
@@ -169,7 +182,7 @@ def _manifest(storage: Storage, directory: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _publishing(root: str) -> Iterator[None]:
+def publishing(root: str) -> Iterator[None]:
     """Turn what Hadoop, Spark and the check say while publishing into PublishError or PublishDeniedError."""
     try:
         yield

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyspark
 from pyspark import SparkConf, SparkContext
@@ -19,6 +20,13 @@ from pyspark.sql import SparkSession
 from sparkdml.jobkit.failures import EnvironmentProblem
 from sparkdml.jobkit.java import java_problem
 
+# What these log of a failed task, with its stack trace, they also throw at the driver, which tells it in a sentence.
+_LOUD = (
+    "org.apache.spark.executor.Executor",
+    "org.apache.spark.scheduler.TaskSetManager",
+    "org.apache.spark.util.Utils",
+    "org.apache.spark.sql.execution.datasources.FileFormatWriter",
+)
 PACKAGE = __name__.partition(".")[0]
 
 _DEFAULTS = {
@@ -28,6 +36,7 @@ _DEFAULTS = {
 }
 _LOCAL_DEFAULTS = {
     "spark.ui.enabled": "false",  # no port is opened on a developer's machine
+    "spark.python.daemon.module": "sparkdml.jobkit.daemon",
 }
 
 
@@ -36,9 +45,9 @@ def get_spark(app: str, **conf: str) -> SparkSession:
 
     Settings, the first that has a value wins: `conf`; what the user gave to spark-submit, ``spark-defaults.conf`` or
     ``PYSPARK_SUBMIT_ARGS``; the defaults here (``local[*]``, Unix-domain sockets to the Python workers, errors only
-    in Spark's log, no console progress bar; in local mode no UI). Python workers run ``sys.executable`` unless
-    ``PYSPARK_PYTHON`` says otherwise, and find this package: in local mode through ``PYTHONPATH``, elsewhere it is
-    shipped to them with ``addPyFile``.
+    in Spark's log and no stack traces of tasks, no console progress bar; in local mode no UI). Python workers run
+    ``sys.executable`` unless ``PYSPARK_PYTHON`` says otherwise, and find this package: in local mode through
+    ``PYTHONPATH``, elsewhere it is shipped to them with ``addPyFile``.
 
     Parameters
     ----------
@@ -65,6 +74,8 @@ def get_spark(app: str, **conf: str) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # read when the context starts
     spark = SparkSession.builder.config(conf=_resolved(app, conf)).getOrCreate()
     atexit.register(spark.stop)  # executors that just see the driver vanish log errors
+    if not _logs_warnings():
+        _leave_failures_to_the_job()
     if not _is_local(spark.conf.get("spark.master")):
         _ship_package(spark.sparkContext)
     return spark
@@ -136,6 +147,13 @@ def _logs_warnings() -> bool:
     jvm = SparkContext._jvm
     assert jvm is not None
     return bool(jvm.org.apache.logging.log4j.LogManager.getRootLogger().isWarnEnabled())
+
+
+def _leave_failures_to_the_job() -> None:
+    jvm: Any = SparkContext._jvm
+    log4j = jvm.org.apache.logging.log4j
+    for name in _LOUD:
+        log4j.core.config.Configurator.setLevel(name, log4j.Level.OFF)
 
 
 def _is_local(master: str | None) -> bool:

@@ -1,72 +1,150 @@
-"""Reading the tables that a job is given."""
+"""Reading the tables that a job is given, and what the command line says of them."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
 from pathlib import PurePosixPath
+from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
+from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import NumericType
+from pyspark.sql import functions as F
+from pyspark.sql.types import NumericType, StructType
 
 from sparkdml.errors import ColumnError, DataError
-from sparkdml.jobkit.failures import InputMissingError, UsageError, spark_message
+from sparkdml.jobkit.failures import InputMissingError, UsageError, spark_condition
 
-FORMATS = ("parquet", "csv")
-_SUFFIXES = {".csv": "csv", ".tsv": "csv"}
+FORMATS = ("parquet", "csv", "json", "orc", "libsvm", "table")
+_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".orc": "orc", ".libsvm": "libsvm"}
+_DECISIVE = ("format", "read_option", "with_column", "where", "deduplicate", "sample", "seed")
 # What Spark says while it reads the schema of files that are not what they were said to be.
-_UNREADABLE = (
-    "UNABLE_TO_INFER_SCHEMA",
-    "CANNOT_READ_FILE_FOOTER",
-    "FAILED_READ_FILE",
-    "Illegal file pattern",
-)
+_UNREADABLE = ("CANNOT_READ_FILE_FOOTER", "FAILED_READ_FILE", "Illegal file pattern")
+_NO_FILES = ("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND", "UNABLE_TO_INFER_SCHEMA")
 
 
-def read_table(spark: SparkSession, paths: Sequence[str], form: str | None = None) -> DataFrame:
-    """The rows of all `paths` as one DataFrame; only the schema is read yet (csv: one pass to infer it).
+def add_table_flags(group: Any, default: str | None = None) -> None:
+    """The flags that say which rows a job reads; `default` describes what is read without ``--input``."""
+    group.add_argument(
+        "--input",
+        nargs="+",
+        action="extend",
+        required=default is None,
+        metavar="PATH",
+        help="files, directories or patterns, or the name of a table; {date} stands for the logical date"
+        + (f" (default: {default})" if default else ""),
+    )
+    group.add_argument(
+        "--format", choices=FORMATS, help="csv has a header line (default: by the suffix of the input, else parquet)"
+    )
+    group.add_argument(
+        "--read-option",
+        nargs="+",
+        action="extend",
+        type=_assignment,
+        metavar="KEY=VALUE",
+        help="an option of Spark's reader for the format, such as sep=; or numFeatures=100",
+    )
+    group.add_argument(
+        "--with-column",
+        nargs="+",
+        action="extend",
+        type=_assignment,
+        metavar="NAME=SQL",
+        help="a column to compute from the others, such as log_price=ln(price); in the order given",
+    )
+    group.add_argument("--where", metavar="SQL", help="only the rows for which this holds, such as 'price > 0'")
+    group.add_argument("--deduplicate", action="store_true", help="rows that are equal count once (default: off)")
+    group.add_argument(
+        "--sample", type=_fraction, metavar="FRACTION", help="only this share of the rows, above 0 and at most 1"
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="decides which rows are sampled (default: 0)")
+    group.add_argument(
+        "--logical-date",
+        type=date.fromisoformat,
+        metavar="YYYY-MM-DD",
+        help="the day this run stands for (default: none)",
+    )
 
-    Parameters
-    ----------
-    paths : sequence of str
-        Files or directories, or patterns with ``*``, on any file system that Spark knows.
-    form : {"parquet", "csv"}, optional
-        By default the suffix decides: csv for ``.csv`` and ``.csv.gz``, the same with tabs for ``.tsv``, otherwise
-        parquet.
-        A csv has a header; column types are inferred.
+
+def decisive_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_table_flags` that decide which rows come of the files, for the record of a run."""
+    return {name: getattr(options, name) for name in _DECISIVE}
+
+
+def dated(path: str, day: date | None) -> str:
+    """The path with the day in place of ``{date}``; raises UsageError if it is needed and there is none.
+
+    >>> dated("sales/{date}", date(2026, 11, 21))
+    'sales/2026-11-21'
+    """
+    if "{date}" not in path:
+        return path
+    if day is None:
+        raise UsageError(f"{path} has a {{date}}: say which day with --logical-date YYYY-MM-DD.")
+    return path.replace("{date}", day.isoformat())
+
+
+def read_table(spark: SparkSession, options: argparse.Namespace, **reading: str) -> DataFrame:
+    """The table that the options of `add_table_flags` describe; only the schema is read yet (csv: and once the rows).
+
+    `reading` are options of Spark's reader that the caller knows, under those of the command line.
 
     Raises
     ------
     InputMissingError, DataError, UsageError
-        Nothing is there; not of this format; formats are mixed.
+        Nothing is there; not of this format; formats are mixed, or an expression is wrong.
     """
-    try:
-        if (form or _format(paths)) == "parquet":
-            return spark.read.parquet(*paths)
-        separator = "\t" if all(".tsv" in PurePosixPath(path).suffixes for path in paths) else ","
-        return spark.read.csv(list(paths), header=True, inferSchema=True, sep=separator)
-    except (Py4JJavaError, PySparkException) as failure:
-        text = str(failure)
-        if "PATH_NOT_FOUND" in text:
-            raise InputMissingError(f"--input {' '.join(paths)}: {_first_line(failure)}") from failure
-        if any(word in text for word in _UNREADABLE):
-            raise DataError(f"--input {' '.join(paths)} cannot be read: {_first_line(failure)}") from failure
-        raise
+    paths = [dated(path, options.logical_date) for path in options.input]
+    form = options.format or _format(paths)
+    with _read_failures(paths):
+        table = _read(spark, paths, form, {**reading, **dict(options.read_option or ())})
+        if form != "table" and not table.inputFiles():
+            raise InputMissingError(f"--input {' '.join(paths)}: there are no {form} files.")
+    for name, expression in options.with_column or ():
+        with _expression(f"--with-column {name}={expression}"):
+            table = table.withColumn(name, F.expr(expression))
+    if options.where is not None:
+        with _expression(f"--where {options.where}"):
+            table = table.where(options.where)
+    if options.deduplicate:
+        table = table.dropDuplicates()
+    return table if options.sample is None else table.sample(options.sample, options.seed)
 
 
-def numeric_columns(table: DataFrame, *other: str | None) -> list[str]:
-    """The names of all numeric columns that are not among `other`, in the table's order.
-
-    Raises ColumnError if there is none.
-    """
-    names = [
-        field.name
-        for field in table.schema.fields
-        if isinstance(field.dataType, NumericType) and field.name not in other
+def numeric_columns(schema: StructType, *other: str | None) -> list[str]:
+    """The names of all numeric columns that are not among `other`, in the table's order."""
+    return [
+        field.name for field in schema.fields if isinstance(field.dataType, NumericType) and field.name not in other
     ]
-    if not names:
-        found = ", ".join(f"{name} ({kind})" for name, kind in table.dtypes) or "no columns at all"
-        raise ColumnError(f"No numeric column is left for the features; the table has {found}.")
-    return names
+
+
+def default_features(schema: StructType, *other: str | None) -> str | list[str]:
+    """The features where none are named: all numeric columns but `other`, or the only vector column.
+
+    Raises ColumnError if there is neither.
+    """
+    numeric = numeric_columns(schema, *other)
+    vectors = [field.name for field in schema.fields if isinstance(field.dataType, VectorUDT)]
+    if len(vectors) == 1 and not numeric:
+        return vectors[0]
+    if not numeric:
+        found = ", ".join(f"{field.name} ({field.dataType.simpleString()})" for field in schema.fields)
+        raise ColumnError(f"No numeric column is left for the features; the table has {found or 'no columns at all'}.")
+    return numeric
+
+
+def _read(spark: SparkSession, paths: Sequence[str], form: str, settings: dict[str, str]) -> DataFrame:
+    if form == "table":
+        if len(paths) > 1:
+            raise UsageError("--format table reads one table, and --input names several.")
+        return spark.table(paths[0])
+    if form == "csv":
+        tabs = all(".tsv" in PurePosixPath(path).suffixes for path in paths)
+        settings = {"header": "true", "inferSchema": "true", "sep": "\t" if tabs else ",", **settings}
+    return spark.read.format(form).options(**settings).load(list(paths))
 
 
 def _format(paths: Sequence[str]) -> str:
@@ -81,6 +159,42 @@ def _suffix(path: str) -> str:
     return next((suffix for suffix in PurePosixPath(path).suffixes if suffix in _SUFFIXES), "")
 
 
-def _first_line(failure: Exception) -> str:
-    """Spark's sentence without its tags: ``[CONDITION] sentence SQLSTATE: 42K03`` -> ``sentence``."""
-    return spark_message(failure).partition("] ")[2].partition(" SQLSTATE")[0] or spark_message(failure)
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name.strip() and equals and value.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction above 0 and at most 1")
+    return value
+
+
+@contextmanager
+def _read_failures(paths: Sequence[str]) -> Iterator[None]:
+    """What Spark says of files that are not there, or not what they should be, as errors of ours."""
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as failure:
+        text, given = str(failure), f"--input {' '.join(paths)}"
+        if any(word in text for word in _NO_FILES):
+            why = "no file with data is there." if _NO_FILES[-1] in text else spark_condition(failure)
+            raise InputMissingError(f"{given}: {why}") from failure
+        if any(word in text for word in _UNREADABLE):
+            raise DataError(f"{given} cannot be read: {spark_condition(failure)}") from failure
+        raise
+
+
+@contextmanager
+def _expression(flag: str) -> Iterator[None]:
+    """A wrong SQL expression as a wrong command line."""
+    try:
+        yield
+    except PySparkException as failure:
+        raise UsageError(f"{flag}: {spark_condition(failure)}") from failure

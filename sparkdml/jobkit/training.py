@@ -3,15 +3,28 @@
 import argparse
 import time
 from collections.abc import Sequence
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyspark.ml import PipelineModel
 from pyspark.ml.base import Estimator
 from pyspark.sql import DataFrame, SparkSession
 
+from sparkdml.blocks.schema import resolve_columns, resolve_roles
+from sparkdml.blocks.violations import HANDLE_INVALID
+from sparkdml.errors import DataError
+from sparkdml.jobkit.categories import (
+    ENCODED,
+    HANDLE_UNSEEN,
+    check_categories,
+    encode,
+    fit_encoders,
+    missing_categories,
+    references,
+)
 from sparkdml.jobkit.cli import JobParser, add_params, add_running_flags, finite, given_params, names, run_job
-from sparkdml.jobkit.failures import NotConvergedError
+from sparkdml.jobkit.failures import NotConvergedError, UsageError
 from sparkdml.jobkit.identity import (
     KEY_DIGITS,
     code_digest,
@@ -24,7 +37,7 @@ from sparkdml.jobkit.identity import (
 from sparkdml.jobkit.publish import Output
 from sparkdml.jobkit.session import get_spark
 from sparkdml.jobkit.signals import orderly_end
-from sparkdml.jobkit.tables import FORMATS, numeric_columns, read_table
+from sparkdml.jobkit.tables import add_table_flags, decisive_options, default_features, numeric_columns, read_table
 from sparkdml.storage import Storage
 
 # Params that have a flag of their own here, in the words of the table rather than of the estimator.
@@ -65,12 +78,11 @@ def _parser(estimator_class: type[Estimator], sample: str, sample_label: str) ->
     _add_data_flags(parser, f"{Path(sample).name} with label {sample_label}")
     add_params(parser, estimator_class(), f"{kind} (Params of the estimator)", without=_OWN_FLAGS)
     output = parser.add_argument_group("output")
-    output.add_argument("--output", metavar="DIR", help="publish below this directory (default: nothing is written)")
     output.add_argument(
-        "--logical-date",
-        type=date.fromisoformat,
-        metavar="YYYY-MM-DD",
-        help="the day this run stands for; it names the version (default: the UTC start does)",
+        "--output",
+        metavar="DIR",
+        help="publish below this directory, a version a run, named by the logical date, else by the start of the run "
+        "in UTC (default: nothing is written)",
     )
     output.add_argument(
         "--require-convergence",
@@ -83,20 +95,33 @@ def _parser(estimator_class: type[Estimator], sample: str, sample_label: str) ->
 
 def _add_data_flags(parser: JobParser, sample: str) -> None:
     data = parser.add_argument_group("data")
-    data.add_argument("--input", nargs="+", metavar="PATH", help=f"files or directories (default: the sample {sample})")
-    data.add_argument("--format", choices=FORMATS, help="csv has a header line (default: by the suffix, else parquet)")
+    add_table_flags(data, f"the sample {sample}")
     data.add_argument("--label", metavar="COLUMN", help="what is to be predicted (default: label)")
     features = data.add_mutually_exclusive_group()
     features.add_argument(
         "--features", type=names, metavar="A,B,C", help="numeric columns (default: all but label and weight)"
     )
     features.add_argument("--features-col", metavar="COLUMN", help="one vector or array column instead")
+    data.add_argument(
+        "--categorical",
+        type=names,
+        metavar="A,B",
+        help="columns of strings, integers or booleans: each level but the rarest gets a coefficient (default: none)",
+    )
+    data.add_argument(
+        "--handle-unseen",
+        choices=HANDLE_UNSEEN,
+        default="error",
+        help="what the model does with levels that training did not see: refuse the table, leave the row without a "
+        "prediction, or take the level for the rarest (default: error)",
+    )
     data.add_argument("--weight", metavar="COLUMN", help="weight of each row (default: every row weighs 1)")
     data.add_argument(
         "--handle-invalid",
-        choices=("error", "skip"),
+        choices=HANDLE_INVALID,
         default="error",
-        help="rows with null, NaN or infinite values: refuse the table, or leave them out (default: error)",
+        help="rows with null, NaN or infinite values: refuse the table, leave them out, or put a feature's mean in "
+        "place of nulls and NaNs, in training and in scoring (default: error)",
     )
 
 
@@ -115,23 +140,30 @@ def _configured(estimator_class: type[Estimator], options: argparse.Namespace) -
 
 def _train(spark: SparkSession, estimator: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Read, fit, print; with an output publish, unless this very run is there already. Returns the result."""
-    started = utc_now()
-    table = read_table(spark, options.input, options.format)
-    if not (options.features or options.features_col):
-        estimator.setFeaturesCols(numeric_columns(table, estimator.getLabelCol(), options.weight))
-    if options.output is None:
-        model, seconds = _fit(estimator, table, options)
-        return _result("trained", None, None, _measured(model, seconds), _metrics(model))
-
+    table = read_table(spark, options)
+    _choose_features(estimator, table, options)
     storage = Storage(spark)
+    if options.dry_run:
+        return _checked(storage, estimator, table, options)
+    if options.output is None:
+        fitted = _fit(estimator, table, options)
+        return _result("trained", None, None, fitted.measured, fitted.metrics)
+
     output = Output(storage, options.output)
-    output.prepare()
-    record = _identified(storage, table, estimator, options)
+    with output.prepared():
+        return _train_once(output, _identified(storage, table, estimator, options), estimator, table, options)
+
+
+def _train_once(
+    output: Output, record: dict[str, Any], estimator: Any, table: DataFrame, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Train and publish the run that `record` identifies, or find it published. Returns the result."""
+    started = utc_now()
     version = output.find(record["run_key"][:KEY_DIGITS])
     if version is None:
         version = version_name(record["run_key"], started, options.logical_date)
-        model, seconds = _fit(estimator, table, options)
-        _publish(output, version, model, {**record, "started": started.isoformat(), **_measured(model, seconds)})
+        fitted = _fit(estimator, table, options)
+        _publish(output, version, fitted, {**record, "started": started.isoformat(), **fitted.measured})
     else:
         print(f"This run is published already, as {output.directory(version)}; nothing was done again.")
         output.point(version)  # its first run may have been killed just before this
@@ -139,24 +171,78 @@ def _train(spark: SparkSession, estimator: Any, options: argparse.Namespace) -> 
     return _result("published", f"{output.directory(version)}/model", version, run, metrics)
 
 
-def _fit(estimator: Any, table: DataFrame, options: argparse.Namespace) -> tuple[Any, float]:
-    """The fitted model, its table printed, and the seconds it took; NotConvergedError where asked for."""
+def _choose_features(estimator: Any, table: DataFrame, options: argparse.Namespace) -> None:
+    """Give the estimator its features, and check every column before a row is read."""
+    label, weight, categorical = estimator.getLabelCol(), options.weight, options.categorical or []
+    features = options.features_col if options.features is None else options.features
+    if features is None:
+        choose = numeric_columns if categorical else default_features
+        features = choose(table.schema, label, weight, *categorical)
+    if categorical:
+        if isinstance(features, str):
+            raise UsageError("--categorical goes with numeric columns (--features), not with --features-col.")
+        check_categories(table.schema, categorical, [label, weight, *features])
+    if features or not categorical:
+        resolve_columns(table.schema, features, label, weight)
+    else:
+        resolve_roles(table.schema, label, weight)
+    estimator.set(estimator.getParam("featuresCol" if isinstance(features, str) else "featuresCols"), features)
+
+
+def _checked(storage: Storage, estimator: Any, table: DataFrame, options: argparse.Namespace) -> dict[str, Any]:
+    """What ``--dry-run`` tells of a run that could begin."""
+    if options.output:
+        Output(storage, options.output).check()
+    features = estimator.getFeaturesCols() if estimator.isDefined("featuresCols") else estimator.getFeaturesCol()
+    columns = {"label": estimator.getLabelCol(), "features": features, "categorical": options.categorical}
+    return {"status": "checked", **columns, "weight": options.weight, "output": options.output}
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What a fit leaves: what is saved, the model in it, what run.json and metrics.json say."""
+
+    saved: Any
+    measured: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def _fit(estimator: Any, table: DataFrame, options: argparse.Namespace) -> _Fitted:
+    """Fit and print the table of coefficients; NotConvergedError where asked for."""
     start = time.perf_counter()
-    model = estimator.fit(table)
+    saved, skipped = _fit_encoded(estimator, table, options) if options.categorical else (estimator.fit(table), 0)
+    model: Any = saved.stages[-1] if isinstance(saved, PipelineModel) else saved
     seconds = round(time.perf_counter() - start, 3)
     print(model.summary)
+    if options.categorical:
+        print(f"Reference levels, whose coefficients are zero: {', '.join(references(saved))}")
     if options.require_convergence and not model.summary.converged:
         raise NotConvergedError(
             f"The solver stopped after {model.summary.passes} passes without converging "
             f"({model.summary.stopReason}); a larger --max-iter or --tol lets it, and nothing was published."
         )
-    return model, seconds
+    return _Fitted(saved, _measured(model, seconds, skipped), finite(model.summary.metrics()))
 
 
-def _publish(output: Output, version: str, model: Any, record: dict[str, Any]) -> None:
+def _fit_encoded(estimator: Any, table: DataFrame, options: argparse.Namespace) -> tuple[PipelineModel, int]:
+    """The encoders of the categorical columns and the model behind them; how many rows had no category."""
+    categorical, numeric = options.categorical, estimator.getFeaturesCols()
+    missing, rows = missing_categories(table, categorical)
+    if missing and options.handle_invalid != "skip":
+        told = ", ".join(f"column {name!r} has {count:,} missing values" for name, count in missing.items())
+        raise DataError(f"{told}: a category has no mean; name it with --with-column, or take --handle-invalid skip.")
+    whole = table.na.drop(subset=categorical)
+    encoders = fit_encoders(whole, numeric, categorical, options.handle_unseen)
+    vector = estimator.copy().setFeaturesCol(ENCODED)
+    vector.clear(vector.getParam("featuresCols"))
+    model = vector.fit(encode(encoders, numeric, whole))
+    return PipelineModel([*encoders.stages, model]), rows
+
+
+def _publish(output: Output, version: str, fitted: _Fitted, record: dict[str, Any]) -> None:
     def write(directory: str) -> None:
-        model.save(f"{directory}/model")
-        output.write(f"{directory}/metrics.json", _metrics(model))
+        fitted.saved.save(f"{directory}/model")
+        output.write(f"{directory}/metrics.json", fitted.metrics)
         output.write(f"{directory}/run.json", record)
 
     output.publish(version, write)
@@ -166,7 +252,9 @@ def _identified(storage: Storage, table: DataFrame, estimator: Any, options: arg
     """What run.json says of the run before it starts: the run key, and everything the key is made of."""
     configuration = {
         "estimator": type(estimator).__name__,
-        "format": options.format,
+        **decisive_options(options),
+        "categorical": options.categorical,
+        "handle_unseen": options.handle_unseen,
         "require_convergence": options.require_convergence,
         "params": {param.name: value for param, value in estimator.extractParamMap().items()},
     }
@@ -181,12 +269,13 @@ def _identified(storage: Storage, table: DataFrame, estimator: Any, options: arg
     }
 
 
-def _measured(model: Any, seconds: float) -> dict[str, Any]:
+def _measured(model: Any, seconds: float, skipped: int) -> dict[str, Any]:
     """What run.json says of the run once it is done."""
     summary = model.summary
     return {
         "rows": summary.numInstances,
-        "rows_skipped": summary.numSkipped,
+        "rows_skipped": summary.numSkipped + skipped,
+        "values_filled": summary.numFilled,
         "passes": summary.passes,
         "seconds": seconds,
         "converged": summary.converged,
@@ -194,23 +283,9 @@ def _measured(model: Any, seconds: float) -> dict[str, Any]:
     }
 
 
-def _metrics(model: Any) -> dict[str, Any]:
-    """The metrics that follow from the sums of the fit and cost nothing more; rmse in units of the label."""
-    summary = model.summary
-    return finite(
-        {
-            "rmse": summary.rootMeanSquaredError,
-            "mse": summary.meanSquaredError,
-            "r2": summary.r2,
-            "r2adj": summary.r2adj,
-            "explained_variance": summary.explainedVariance,
-        }
-    )
-
-
 def _result(
     status: str, path: str | None, version: str | None, run: dict[str, Any], metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """The last line of stdout."""
-    told = {name: run[name] for name in ("passes", "seconds", "rows", "rows_skipped", "converged")}
+    told = {name: run[name] for name in ("passes", "seconds", "rows", "rows_skipped", "values_filled", "converged")}
     return {"status": status, "model": path, "metrics": metrics, **told, "version": version}

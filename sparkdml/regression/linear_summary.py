@@ -132,6 +132,22 @@ class LinearRegressionSummary:
         """Two-sided p values of Student's t, of each coefficient and then of the intercept."""
         return self._inference().p_values.tolist()
 
+    def metrics(self) -> dict[str, float]:
+        """The metrics that are at hand, by the names that the jobs give them: those of a fit, or all of a table."""
+        known = self._known()
+        found = {
+            "rmse": self.rootMeanSquaredError,
+            "mse": self.meanSquaredError,
+            "r2": self.r2,
+            "r2adj": self.r2adj,
+            "explained_variance": self.explainedVariance,
+        }
+        if known.absolute_error is not None:
+            low, high = self.devianceResiduals
+            found |= {"mae": self.meanAbsoluteError, "bias": float(known.bias or 0.0)}
+            found |= {"deviance_residual_min": low, "deviance_residual_max": high}
+        return found
+
     def _inference(self) -> Inference:
         raise StatisticsError("standard errors belong to the training table: use model.summary.")
 

@@ -1,0 +1,33 @@
+"""Score a table with a saved model and write the rows with their predictions.
+
+    spark-submit jobs/predict.py --model models/price --input rows.parquet --output scores
+
+Every row is kept; one with missing features gets a null prediction, and the result line counts them. ``--help``
+lists every option. The last line of stdout is one JSON object; the exit codes are those of
+``sparkdml/jobkit/failures.py``.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))  # a bare checkout works without installing
+
+try:
+    from sparkdml.jobkit.predicting import predicting_main
+except ModuleNotFoundError as missing:  # nothing of ours can run yet, so this script says it
+    sentence = f"{missing}: `make setup` installs what sparkdml needs."
+    print(sentence, file=sys.stderr)
+    print(json.dumps({"status": "failed", "code": 78, "error": sentence}))
+    sys.exit(78)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit code."""
+    return predicting_main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The job that evaluates: score a labelled table with a saved model, print the metrics, draw them."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pyspark.sql import DataFrame, Observation, SparkSession
+
+from sparkdml.blocks.schema import quoted, resolve_roles
+from sparkdml.jobkit import plots
+from sparkdml.jobkit.cli import JobParser, add_running_flags, finite, json_line, run_job
+from sparkdml.jobkit.failures import UsageError
+from sparkdml.jobkit.models import SavedModel
+from sparkdml.jobkit.predicting import add_model_flags, load_and_read
+from sparkdml.jobkit.publish import publishing
+from sparkdml.jobkit.replacing import check_free, replaced_directory
+from sparkdml.jobkit.scoring import check_tally, missing_features, scored, tally
+from sparkdml.jobkit.session import get_spark
+from sparkdml.jobkit.signals import orderly_end
+from sparkdml.jobkit.tables import add_table_flags, dated
+from sparkdml.regression import LinearRegressionSummary
+from sparkdml.storage import Storage
+from sparkdml.summary import align
+
+METRICS = "metrics.json"
+
+
+def evaluating_main(argv: Sequence[str] | None = None) -> int:
+    """The whole of ``jobs/evaluate.py``: `argv` (by default ``sys.argv[1:]``) -> exit code."""
+    parser = _parser()
+
+    def job(options: argparse.Namespace) -> dict[str, Any]:
+        if options.plots:
+            if options.output is None:
+                raise UsageError("--plots needs --output DIR, where the pictures go.")
+            plots.require_matplotlib()
+        spark = get_spark(parser.prog)
+        with orderly_end(spark):
+            return _evaluate(spark, options)
+
+    return run_job(parser, job, argv)
+
+
+def _parser() -> JobParser:
+    parser = JobParser(description="Compare the predictions of a saved model with the labels of a table.")
+    add_model_flags(parser)
+    data = parser.add_argument_group("data")
+    add_table_flags(data)
+    data.add_argument("--label", metavar="COLUMN", help="what should have been predicted (default: as in training)")
+    data.add_argument("--weight", metavar="COLUMN", help="weight of each row (default: as in training)")
+    data.add_argument(
+        "--handle-invalid",
+        choices=("error", "skip"),
+        default="error",
+        help="rows without a prediction, a label or a weight: refuse the table, or leave them out (default: error)",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        metavar="DIR",
+        help=f"directory for {METRICS} and the pictures; {{date}} is the logical date (default: nothing is written)",
+    )
+    output.add_argument(
+        "--overwrite", action="store_true", help="replace the directory if it is there (default: refuse)"
+    )
+    output.add_argument(
+        "--plots",
+        action="store_true",
+        help="draw residuals and calibration as PNG; needs sparkdml[plot] (default: off)",
+    )
+    add_running_flags(parser)
+    return parser
+
+
+def _evaluate(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]:
+    """Check everything that can be checked, score, measure, print; with an output write. Returns the result."""
+    start = time.perf_counter()
+    storage = Storage(spark)
+    saved, table, prediction = load_and_read(spark, storage, options)
+    model = saved.model
+    weight = options.weight or (model.getOrDefault("weightCol") if model.isDefined("weightCol") else None)
+    label = options.label or model.getOrDefault("labelCol")
+    resolve_roles(table.schema, label, weight)
+    path = dated(options.output, options.logical_date).rstrip("/") or "/" if options.output else None
+    if path:
+        check_free(storage, path, options.overwrite)
+    told: dict[str, Any] = {"model": saved.path, "version": saved.version, "output": path}
+    if options.dry_run:
+        return {"status": "checked", **told, "label": label, "weight": weight}
+    summary, counts, predictions = _measure(saved, table, prediction, label, weight, options.handle_invalid == "skip")
+    result = {"metrics": finite(summary.metrics()), **counts}
+    print(align([["Metric", "Value"], *([name, f"{value:.6g}"] for name, value in summary.metrics().items())]))
+    print(f"\nRows: {counts['rows']:,}   skipped: {counts['rows_skipped']:,}")
+    if path:
+        with replaced_directory(storage, path, options.overwrite) as directory:
+            pictures = plots.regression_plots(predictions, label, prediction, weight) if options.plots else {}
+            with publishing(path):
+                for name, content in {**pictures, METRICS: json_line({**told, **result}).encode() + b"\n"}.items():
+                    storage.write(f"{directory}/{name}", content)
+    status = "published" if path else "evaluated"
+    return {"status": status, **told, **result, "seconds": round(time.perf_counter() - start, 3)}
+
+
+def _measure(
+    saved: SavedModel, table: DataFrame, prediction: str, label: str, weight: str | None, skip: bool
+) -> tuple[LinearRegressionSummary, dict[str, int], DataFrame]:
+    """The metrics, how many rows they are of, and the rows that have predictions. One job."""
+    seen = Observation("scored")
+    rows = scored(saved, table, prediction).observe(seen, *tally(saved, prediction))
+    rows = rows.where(quoted(prediction).isNotNull())
+    scoring = saved.model._scoring(None)  # type: ignore[attr-defined]
+    columns = {"labelCol": label, "weightCol": weight, "predictionCol": prediction}
+    summary = LinearRegressionSummary(replace(scoring, **columns, skip=skip, predict=lambda: rows))
+    summary.metrics()
+    check_tally(saved, seen.get)
+    if seen.get["rows_null"] and not skip:
+        raise missing_features(saved, table)
+    counted = {"rows": summary.numInstances, "rows_skipped": int(seen.get["rows"]) - summary.numInstances}
+    return summary, counted, scored(saved, table, prediction).where(quoted(prediction).isNotNull())

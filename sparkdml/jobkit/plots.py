@@ -1,0 +1,120 @@
+"""Pictures of how good predictions are, drawn from counts: the rows stay where they are."""
+
+import io
+from typing import Any
+
+import numpy as np
+from pyspark.ml.feature import Bucketizer
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sparkdml.blocks.schema import quoted
+from sparkdml.jobkit.failures import EnvironmentProblem
+
+_SLICES = 25  # of the predictions, with as many rows in each
+_BINS = 60  # of the residuals, of one width
+_TAIL = 0.005  # the share of the residuals on either side that is left out of the picture
+_PRECISION = 0.001  # of the quantiles, as a share of the rows
+_BLUE, _GREY = "#1f5fa8", "#9a9a9a"
+
+
+def require_matplotlib() -> None:
+    """Raise EnvironmentProblem if there is nothing to draw with."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as missing:
+        raise EnvironmentProblem("--plots needs matplotlib: pip install 'sparkdml[plot]' brings it.") from missing
+
+
+def regression_plots(predictions: DataFrame, label: str, prediction: str, weight: str | None) -> dict[str, bytes]:
+    """Two pictures as PNG: ``residuals.png`` and ``calibration.png``. Two jobs over the rows, all have a prediction.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Rows with the columns `label`, `prediction` and `weight` (None: each row weighs one).
+    """
+    p, y = quoted(prediction).cast("double"), quoted(label).cast("double")
+    s = quoted(weight).cast("double") if weight else F.lit(1.0)
+    rows = predictions.select(p.alias("p"), y.alias("y"), (y - p).alias("r"), s.alias("s")).na.drop()
+    slices, bins = _edges(rows)
+    found = _counts(rows, slices, bins)
+    return {"residuals.png": _draw_residuals(found, slices, bins), "calibration.png": _draw_calibration(found)}
+
+
+def _edges(rows: DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Where the slices of the predictions and the bins of the residuals end, without the tails; two ends or more."""
+    shares = np.linspace(0.0, 1.0, _SLICES + 1)
+    shares[[0, -1]] = _TAIL, 1.0 - _TAIL
+    slices, ends = rows.approxQuantile(["p", "r"], shares.tolist(), _PRECISION)
+    return _distinct(slices), _distinct(np.linspace(ends[0], ends[-1], _BINS + 1))
+
+
+def _distinct(edges: Any) -> np.ndarray:
+    """Growing edges, of one bin around the value if there is but one."""
+    edges = np.unique(edges)
+    around = max(abs(edges[0]), 1.0) * 1e-3
+    return edges if len(edges) > 1 else np.array([edges[0] - around, edges[0] + around])
+
+
+def _counts(rows: DataFrame, slices: np.ndarray, bins: np.ndarray) -> dict[str, np.ndarray]:
+    """Weight, sum s p and sum s y of each slice, and the weight of each slice and bin.
+
+    The first and the last slice have the tails of the predictions too. The bins have an end more on either side, for
+    the tails of the residuals.
+    """
+    ends = [[-np.inf, *slices[1:-1].tolist(), np.inf], [-np.inf, *bins.tolist(), np.inf]]
+    binned = Bucketizer(inputCols=["p", "r"], outputCols=["i", "j"], splitsArray=ends).transform(rows)
+    sums = [F.sum(F.col("s") * value) for value in (F.lit(1.0), F.col("p"), F.col("y"))]
+    found = np.array([list(row) for row in binned.groupBy("i", "j").agg(*sums).collect()], float)
+    i, j = found[:, 0].astype(int), found[:, 1].astype(int)
+    weight = np.zeros((len(slices) - 1, len(bins) + 1))
+    weight[i, j] = found[:, 2]
+    by_slice = [np.bincount(i, column, len(slices) - 1) for column in found[:, 2:].T]
+    return dict(zip(("weight", "prediction", "label"), by_slice, strict=True)) | {"bins": weight}
+
+
+def _draw_residuals(found: dict[str, np.ndarray], slices: np.ndarray, bins: np.ndarray) -> bytes:
+    """Residuals over predictions as shades, the median of each slice as a line, and all residuals at the side."""
+    figure, (main, side) = _axes(1, 2, width_ratios=[4, 1], sharey=True)
+    share = found["bins"] / np.maximum(found["bins"].sum(axis=1, keepdims=True), 1e-300)
+    main.pcolormesh(slices, bins, share[:, 1:-1].T, cmap="Blues")
+    middle = (bins[:-1] + bins[1:]) / 2
+    median = np.array([bins[0], *middle, bins[-1]])[np.argmax(np.cumsum(share, axis=1) >= 0.5, axis=1)]
+    main.step(slices, np.append(median, median[-1]), where="post", color=_BLUE, label="median of a slice")
+    main.axhline(0.0, color=_GREY, linewidth=1)
+    main.set(xlabel="prediction", ylabel="label - prediction", title="Residuals, in slices of equal numbers of rows")
+    main.legend(frameon=False, loc="upper left")
+    side.barh(middle, found["bins"][:, 1:-1].sum(axis=0), height=np.diff(bins), color=_BLUE)
+    side.axhline(0.0, color=_GREY, linewidth=1)
+    side.set(xlabel="weight", title="all")
+    return _png(figure)
+
+
+def _draw_calibration(found: dict[str, np.ndarray]) -> bytes:
+    """The mean label of each slice over its mean prediction: on the diagonal where the model is calibrated."""
+    figure, axes = _axes()
+    there = found["weight"] > 0.0
+    x, y = (found[name][there] / found["weight"][there] for name in ("prediction", "label"))
+    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    axes.plot(ends, ends, color=_GREY, linewidth=1, label="perfect")
+    axes.plot(x, y, "o-", color=_BLUE, label="a slice of the rows")
+    axes.set(xlabel="mean prediction", ylabel="mean label", title="Calibration, in slices of equal numbers of rows")
+    axes.legend(frameon=False, loc="upper left")
+    return _png(figure)
+
+
+def _axes(*shape: int, **settings: Any) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # no pyplot: it keeps figures, and looks for a screen
+
+    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
+    axes = figure.subplots(*shape, **settings)
+    for each in np.ravel(axes):
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()

@@ -1,0 +1,164 @@
+"""The job that scores: read a table, let a saved model predict, write the rows with their predictions."""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql.types import AtomicType, BinaryType
+
+from sparkdml.jobkit.cli import JobParser, add_running_flags, run_job
+from sparkdml.jobkit.failures import UsageError
+from sparkdml.jobkit.identity import code_digest, input_fingerprint, run_key, versions
+from sparkdml.jobkit.models import SavedModel, load_saved
+from sparkdml.jobkit.progress import log
+from sparkdml.jobkit.publish import SUCCESS, contents, publishing
+from sparkdml.jobkit.replacing import check_free, recover_directory, replaced_directory
+from sparkdml.jobkit.scoring import check_table, check_tally, scored, tally
+from sparkdml.jobkit.session import get_spark
+from sparkdml.jobkit.signals import orderly_end
+from sparkdml.jobkit.tables import add_table_flags, dated, decisive_options, read_table
+from sparkdml.storage import Storage
+
+FORMATS = ("parquet", "csv")
+RUN = "_run.json"  # the underscore hides it from Spark's readers
+
+
+def predicting_main(argv: Sequence[str] | None = None) -> int:
+    """The whole of ``jobs/predict.py``: `argv` (by default ``sys.argv[1:]``) -> exit code."""
+    parser = _parser()
+
+    def job(options: argparse.Namespace) -> dict[str, Any]:
+        spark = get_spark(parser.prog)
+        with orderly_end(spark):
+            return _predict(spark, options)
+
+    return run_job(parser, job, argv)
+
+
+def add_model_flags(parser: JobParser) -> None:
+    """The flags that say which model scores, and what its column of predictions is called."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        required=True,
+        metavar="DIR",
+        help="the output of a training job, whose latest version is taken, one version of it, or a saved model",
+    )
+    group.add_argument("--prediction-col", metavar="COLUMN", help="name of the predictions (default: as in training)")
+
+
+def _parser() -> JobParser:
+    parser = JobParser(description="Score a table with a saved model; every row is kept.")
+    add_model_flags(parser)
+    add_table_flags(parser.add_argument_group("data"))
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        metavar="DIR",
+        required=True,
+        help="directory of the scored rows; {date} stands for the logical date",
+    )
+    output.add_argument(
+        "--output-format", choices=FORMATS, default="parquet", help="csv has a header line (default: parquet)"
+    )
+    output.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the directory if it is there (default: if this very run wrote it do nothing, otherwise refuse)",
+    )
+    add_running_flags(parser)
+    return parser
+
+
+def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]:
+    """Check everything that can be checked, then score and write, unless this very run did so already."""
+    start = time.perf_counter()
+    storage, path = Storage(spark), dated(options.output, options.logical_date).rstrip("/") or "/"
+    saved, table, prediction = load_and_read(spark, storage, options)
+    if options.output_format == "csv":
+        _check_csv(table)
+    record = _record(storage, saved, table, options)
+    told = {"output": path, "model": saved.path, "version": saved.version}
+    recover_directory(storage, path)
+    if counts := _find(storage, path, record["run_key"]):
+        print(f"This run is in {path} already; nothing was done again.")
+        return {"status": "published", **told, **counts, "seconds": round(time.perf_counter() - start, 3)}
+    if options.dry_run:
+        check_free(storage, path, options.overwrite)
+        return {"status": "checked", **told, "columns": [*table.columns, prediction]}
+    with replaced_directory(storage, path, options.overwrite) as directory:
+        counts = _write(saved, scored(saved, table, prediction), prediction, directory, options.output_format)
+        with publishing(path):
+            storage.write(f"{directory}/{RUN}", json.dumps({**record, **counts}, indent=1).encode() + b"\n")
+    print(f"{counts['rows']:,} rows scored, {counts['rows_null']:,} of them without a prediction, in {path}.")
+    return {"status": "published", **told, **counts, "seconds": round(time.perf_counter() - start, 3)}
+
+
+def load_and_read(
+    spark: SparkSession, storage: Storage, options: argparse.Namespace
+) -> tuple[SavedModel, DataFrame, str]:
+    """The model, a table that it fits, and the name of the predictions."""
+    saved = load_saved(storage, options.model)
+    size = {"numFeatures": str(saved.model.numFeatures)} if not saved.encoders else {}  # libsvm would count them
+    table = read_table(spark, options, **size)
+    prediction: str = options.prediction_col or saved.model.getOrDefault("predictionCol")
+    check_table(saved, table.schema, prediction)
+    return saved, table, prediction
+
+
+def _check_csv(table: DataFrame) -> None:
+    """A csv holds text; raises UsageError for a column of anything that is no single value."""
+    for field in table.schema.fields:
+        if not isinstance(field.dataType, AtomicType) or isinstance(field.dataType, BinaryType):
+            raise UsageError(
+                f"--output-format csv cannot hold the column {field.name!r} of type {field.dataType.simpleString()}: "
+                "take parquet."
+            )
+
+
+def _record(storage: Storage, saved: SavedModel, table: DataFrame, options: argparse.Namespace) -> dict[str, Any]:
+    """What `RUN` says: the run key and everything that it is made of."""
+    configuration = {
+        **decisive_options(options),
+        "model": {name: file["sha256"] for name, file in contents(storage, saved.path).items()},
+        "prediction_col": options.prediction_col,
+        "output_format": options.output_format,
+    }
+    inputs = input_fingerprint(storage, table)
+    return {
+        "run_key": run_key(configuration, inputs, options.logical_date),
+        "model": saved.path,
+        "version": saved.version,
+        "configuration": configuration,
+        "input": inputs,
+        "code": code_digest(),
+        "versions": versions(),
+    }
+
+
+def _find(storage: Storage, path: str, key: str) -> dict[str, int] | None:
+    """The counts of the run that wrote `path`, if it is the one with this key."""
+    with publishing(path):
+        if not all(storage.exists(f"{path}/{name}") for name in (SUCCESS, RUN)):
+            return None
+        content = storage.read(f"{path}/{RUN}")
+    try:
+        record = json.loads(content)
+        return {name: int(record[name]) for name in ("rows", "rows_null")} if record["run_key"] == key else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(saved: SavedModel, rows: DataFrame, prediction: str, directory: str, form: str) -> dict[str, int]:
+    """Write the rows; they are counted on the way."""
+    seen = Observation("scored")
+    log.info("scoring with %s", saved.path, extra={"context": {"model": saved.path, "version": str(saved.version)}})
+    settings = {"header": "true"} if form == "csv" else {}
+    with publishing(directory):
+        counted = rows.observe(seen, *tally(saved, prediction))
+        counted.write.mode("overwrite").format(form).options(**settings).save(directory)
+    check_tally(saved, seen.get)
+    return {name: int(seen.get[name]) for name in ("rows", "rows_null")}

@@ -1,0 +1,123 @@
+"""A table scored by a saved model: every row is kept, and one that cannot be scored has a null prediction."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import and_
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from sparkdml.blocks.schema import quoted, resolve_features
+from sparkdml.errors import ColumnError, DataError
+from sparkdml.jobkit.categories import PREFIX, check_categories, is_known, known_levels
+from sparkdml.jobkit.models import SavedModel
+
+_KEPT = f"{PREFIX}kept_"
+_SCORABLE = f"{PREFIX}scorable"
+
+
+def feature_columns(saved: SavedModel) -> str | list[str]:
+    """The numeric columns, or the one vector or array column, that the model reads from a table."""
+    if not saved.encoders:
+        return saved.model._features()
+    encoded = {f"{name}={level}" for name, levels, _ in known_levels(saved.encoders) for level in levels}
+    return [name for name in saved.model.featureNames if name not in encoded]
+
+
+def check_table(saved: SavedModel, schema: StructType, prediction: str) -> None:
+    """Refuse a table that the model does not fit, by names, types and order of its columns, before a row is read.
+
+    Raises
+    ------
+    ColumnError, ColumnTypeError
+        A column is missing or of another type; a vector has other features, or in another order; a column has the
+        name that the predictions get.
+    """
+    features = feature_columns(saved)
+    if features:  # else all of them are categories
+        columns = resolve_features(schema, features)
+        if columns.kind == "vector" and columns.names is not None:
+            _check_names(columns.names, saved.model.featureNames, columns.features[0])
+    check_categories(schema, [name for name, _, _ in known_levels(saved.encoders)], [])
+    if taken := [name for name in schema.names if name == prediction or name.startswith(PREFIX)]:
+        raise ColumnError(f"the table has a column {taken[0]!r} already: choose another name with --prediction-col.")
+
+
+def scored(saved: SavedModel, table: DataFrame, prediction: str) -> DataFrame:
+    """The table with a column of predictions, lazily; null where a feature is missing or NaN.
+
+    So it is where a category has a level that training did not see, unless the model takes it for the reference.
+    """
+    levels = known_levels(saved.encoders)
+    rows = table.withColumn(_SCORABLE, reduce(and_, [_scorable(*each) for each in levels], F.lit(True)))
+    rows = rows.withColumns({_KEPT + name: quoted(name) for name, _, _ in levels})
+    for name, seen, _ in levels:  # the encoders refuse what is missing or unseen, in rows that are not scored too
+        rows = rows.withColumn(name, F.when(is_known(name, seen), quoted(name).cast("string")).otherwise(seen[-1]))
+    model: Any = saved.model.copy()
+    for stage in (*saved.encoders, model.setPredictionCol(prediction)):
+        rows = stage.transform(rows)
+    number = F.nanvl(quoted(prediction), F.lit(None).cast("double"))
+    encoded = {name for name, _, _ in levels}
+    kept = [quoted(_KEPT + name).alias(name) if name in encoded else quoted(name) for name in table.columns]
+    return rows.select(*kept, F.when(quoted(_SCORABLE), number).alias(prediction))
+
+
+def tally(saved: SavedModel, prediction: str) -> list[Column]:
+    """What to count of the scored rows while they pass by, for `check_tally`."""
+    counts = [F.count(F.lit(1)).alias("rows"), F.count_if(quoted(prediction).isNull()).alias("rows_null")]
+    for i, (name, levels) in enumerate(_strict(saved)):
+        unseen = F.when(~is_known(name, levels), quoted(name).cast("string"))
+        counts += [F.count(unseen).alias(f"unseen_{i}"), F.max(unseen).alias(f"example_{i}")]
+    return counts
+
+
+def check_tally(saved: SavedModel, counts: Mapping[str, Any]) -> None:
+    """Raise DataError where a level was met that training did not see, and the model says that this is an error."""
+    for i, (name, levels) in enumerate(_strict(saved)):
+        if count := counts[f"unseen_{i}"]:
+            raise DataError(
+                f"column {name!r} has {count:,} value{'s' * (count > 1)} that the model was not trained on, such as "
+                f"{counts[f'example_{i}']!r}; it knows {', '.join(levels[:10])}{', ...' * (len(levels) > 10)}. Train "
+                "with --handle-unseen skip or keep to score such rows."
+            )
+
+
+def missing_features(saved: SavedModel, table: DataFrame) -> DataError:
+    """The error for rows without a prediction: which of the features are missing, and how often; one job."""
+    features = feature_columns(saved)
+    names = [*([features] if isinstance(features, str) else features), *(n for n, _, _ in known_levels(saved.encoders))]
+    counts = table.agg(*[F.count_if(_missing(table.schema, name)).alias(f"c{i}") for i, name in enumerate(names)])
+    found = dict(zip(names, counts.collect()[0], strict=True))
+    told = [f"column {name!r} has {count:,} missing values" for name, count in found.items() if count][:5]
+    return DataError(f"{', '.join(told) or 'some features are NaN'}: fill or drop them, or take --handle-invalid skip.")
+
+
+def _missing(schema: StructType, name: str) -> Column:
+    numeric = schema[name].dataType.typeName() in ("double", "float")
+    return quoted(name).isNull() | F.isnan(quoted(name)) if numeric else quoted(name).isNull()
+
+
+def _strict(saved: SavedModel) -> list[tuple[str, list[str]]]:
+    """The categorical columns, with their levels, in which any other level is an error."""
+    return [(name, levels) for name, levels, handle in known_levels(saved.encoders) if handle == "error"]
+
+
+def _scorable(name: str, levels: Sequence[str], handle: str) -> Column:
+    return quoted(name).isNotNull() if handle == "keep" else F.coalesce(is_known(name, levels), F.lit(False))
+
+
+def _check_names(found: Sequence[str], expected: Sequence[str], column: str) -> None:
+    """Compare the names that a vector column carries with those of the model, if it has names."""
+    if tuple(found) == tuple(expected) or expected[0] == f"{column}[0]":
+        return
+    if missing := [name for name in expected if name not in found]:
+        raise ColumnError(f"the vectors in {column!r} have no feature {missing[0]!r}, which the model needs.")
+    if strange := [name for name in found if name not in expected]:
+        raise ColumnError(f"the vectors in {column!r} have a feature {strange[0]!r} that the model does not know.")
+    j = next(j for j, (name, other) in enumerate(zip(found, expected, strict=True)) if name != other)
+    raise ColumnError(
+        f"the features in {column!r} are in another order than in training: at place {j} is {found[j]!r}, where the "
+        f"model has {expected[j]!r}."
+    )
