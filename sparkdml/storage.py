@@ -37,8 +37,8 @@ class Storage:
         system = self._system(path)
         if not system.mkdirs(self._path(path)):
             self.require_writable(path)
-            if _is_local(system):  # Hadoop does not say why, the operating system does
-                os.makedirs(self._path(path).toUri().getPath())
+            if _is_local(system):
+                _make_local_directory(self._path(path).toUri().getPath())
             raise OSError(f"no directory can be made at {path}")
 
     def require_writable(self, path: str) -> None:
@@ -151,6 +151,14 @@ class Storage:
 
     def _qualified(self, path: str) -> str:
         return str(self._system(path).makeQualified(self._path(path)).toString())
+
+
+def _make_local_directory(path: str) -> None:
+    """What Hadoop could not make; the operating system says why."""
+    try:
+        os.makedirs(path)
+    except FileNotFoundError as failure:  # of a file system that takes no new names, such as /proc
+        raise PermissionError(f"{path}: Permission denied") from failure
 
 
 def _is_local(system: Any) -> bool:

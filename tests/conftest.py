@@ -1,11 +1,26 @@
-"""What all tests share: one Spark session."""
+"""What all tests share: one Spark session, and a way to run a job on it."""
 
-from collections.abc import Iterator
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from pyspark.sql import SparkSession
 
 from sparkdml.jobkit.session import get_spark
+
+JOBS = Path(__file__).resolve().parents[1] / "jobs"
+
+
+class Ended(NamedTuple):
+    """How a job ended: its exit code, the last line of stdout, all of stdout and stderr."""
+
+    code: int
+    result: dict[str, Any]
+    out: str
+    err: str
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +28,21 @@ def spark() -> Iterator[SparkSession]:
     session = get_spark("tests", **{"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2"})
     yield session
     session.stop()
+
+
+@pytest.fixture
+def run(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs a script of ``jobs/`` in this process, on the session of the tests: ``run("predict", "--model", path)``."""
+
+    def run(name: str, *argv: Any) -> Ended:
+        spec = importlib.util.spec_from_file_location(name, JOBS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+        capsys.readouterr()
+        code = script.main([str(each) for each in argv])
+        out, err = capsys.readouterr()
+        return Ended(code, json.loads(out.splitlines()[-1]), out, err)
+
+    return run

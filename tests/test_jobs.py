@@ -1,14 +1,14 @@
 """The training job keeps the job contract: exit codes, the last line of stdout, the logs, the published version."""
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,34 +28,13 @@ SCRIPT = CHECKOUT / "jobs" / "train_linreg.py"
 DIABETES = str(CHECKOUT / "data" / "diabetes.csv")
 
 
-class Ended(NamedTuple):
-    """How a job ended."""
-
-    code: int
-    result: dict[str, Any]
-    out: str
-    err: str
-
-
-Job = Callable[..., Ended]
+Job = Callable[..., Any]
 
 
 @pytest.fixture
-def job(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> Job:
+def job(run: Callable[..., Any]) -> Job:
     """Runs the job in this process, on the session of the tests."""
-    spec = importlib.util.spec_from_file_location("train_linreg", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-
-    def run(*argv: str) -> Ended:
-        capsys.readouterr()
-        code = script.main([str(each) for each in argv])
-        out, err = capsys.readouterr()
-        return Ended(code, json.loads(out.splitlines()[-1]), out, err)
-
-    return run
+    return partial(run, "train_linreg")
 
 
 @pytest.fixture

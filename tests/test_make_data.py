@@ -1,12 +1,12 @@
 """The job that makes tables: what it writes, that it writes all or nothing, and how it ends."""
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,34 +22,13 @@ SMALL = ("--rows", "200", "--features", "3")
 RECIPE = Recipe(rows=200, features=3)
 
 
-class Ended(NamedTuple):
-    """How the job ended."""
-
-    code: int
-    result: dict[str, Any]
-    out: str
-    err: str
-
-
-Job = Callable[..., Ended]
+Job = Callable[..., Any]
 
 
 @pytest.fixture
-def job(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> Job:
+def job(run: Callable[..., Any]) -> Job:
     """Runs the job in this process, on the session of the tests."""
-    spec = importlib.util.spec_from_file_location("make_data", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-
-    def run(*argv: Any) -> Ended:
-        capsys.readouterr()
-        code = script.main([str(each) for each in argv])
-        out, err = capsys.readouterr()
-        return Ended(code, json.loads(out.splitlines()[-1]), out, err)
-
-    return run
+    return partial(run, "make_data")
 
 
 def contents(directory: Path) -> list[str]:

@@ -36,7 +36,8 @@ def resolve(
     flags = _given(parser, argv)
     environment = _read_environment(parser, environ)
     path = flags.get("config", environment.get("config"))
-    layers = [(dict.fromkeys(flags, "flag"), flags), (_variables(environment), environment)]
+    variables = {action.dest: _variable(action) for action in _options(parser) if action.dest in environment}
+    layers = [(dict.fromkeys(flags, "flag"), flags), (variables, environment)]
     if path is not None:
         file = _read_file(parser, path)
         layers.append((dict.fromkeys(file, path), file))
@@ -88,12 +89,12 @@ def _rivals(parser: argparse.ArgumentParser, layer: Mapping[str, Any]) -> Iterat
             yield from members - set(layer)
 
 
-def _variables(names: Mapping[str, Any]) -> dict[str, str]:
-    return {dest: f"{PREFIX}{dest.upper()}" for dest in names}
+def _variable(action: argparse.Action) -> str:
+    return PREFIX + key_of(action).replace("-", "_").upper()
 
 
 def _read_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> dict[str, Any]:
-    known = {PREFIX + key_of(action).replace("-", "_").upper(): action for action in _options(parser)}
+    known = {_variable(action): action for action in _options(parser)}
     tokens = []
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
         if name not in known:

@@ -43,7 +43,7 @@ def regression_plots(predictions: DataFrame, label: str, prediction: str, weight
 
 
 def _edges(rows: DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Where the slices of the predictions and the bins of the residuals end, without the tails; two ends or more."""
+    """Where the slices of the predictions and the bins of the residuals end, without the tails."""
     shares = np.linspace(0.0, 1.0, _SLICES + 1)
     shares[[0, -1]] = _TAIL, 1.0 - _TAIL
     slices, ends = rows.approxQuantile(["p", "r"], shares.tolist(), _PRECISION)
@@ -51,10 +51,10 @@ def _edges(rows: DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distinct(edges: Any) -> np.ndarray:
-    """Growing edges, of one bin around the value if there is but one."""
+    """Growing edges; of two bins around the values if they are too few for two."""
     edges = np.unique(edges)
     around = max(abs(edges[0]), 1.0) * 1e-3
-    return edges if len(edges) > 1 else np.array([edges[0] - around, edges[0] + around])
+    return edges if len(edges) > 2 else np.array([edges[0] - around, edges.mean(), edges[-1] + around])
 
 
 def _counts(rows: DataFrame, slices: np.ndarray, bins: np.ndarray) -> dict[str, np.ndarray]:
