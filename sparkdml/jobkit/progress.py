@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pyspark.logger.logger import JSONFormatter
+from pyspark.logger.logger import JSONFormatter, PySparkLogger
 
 from sparkdml.errors import ConvergenceWarning, DataWarning
 
@@ -22,11 +22,11 @@ def job_logging() -> Iterator[logging.Handler]:
     handler = logging.StreamHandler(sys.stderr)
     set_format(handler, "auto")
     level, propagate = log.level, log.propagate
-    disabled = {name: logging.getLogger(name).disabled for name in _PYSPARKS}
+    loggers = {PySparkLogger.getLogger(name): PySparkLogger.getLogger(name).disabled for name in _PYSPARKS}
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    for name in disabled:
-        logging.getLogger(name).disabled = True
+    for each in loggers:
+        each.disabled = True
     log.propagate = False  # a root handler of the surrounding program would print each line twice
     try:
         with _warnings_logged():
@@ -34,8 +34,8 @@ def job_logging() -> Iterator[logging.Handler]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-        for name, before in disabled.items():
-            logging.getLogger(name).disabled = before
+        for each, before in loggers.items():
+            each.disabled = before
         log.propagate = propagate
 
 

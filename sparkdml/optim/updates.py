@@ -2,8 +2,8 @@
 
 A rule is a pair of pure functions, `init(w) -> state` and `update(gradient, state, w) -> (step, state)`. Most rules
 only turn one direction into another; in a chain each takes what the one before it returns, and `Descend` at the end
-makes the step of it. Weights have shape (n, K), one column for each of K models, and no column knows of the others: K models
-together take the same steps as alone, to the bit.
+makes the step of it. Weights have shape (n, K), one column for each of K models, and no column knows of the others:
+K models together take the same steps as alone, to the bit.
 """
 
 import math
@@ -291,9 +291,8 @@ class Chain(Rule):
         return gradient, ChainState(tuple(links))
 
     def scales(self, state: ChainState) -> np.ndarray:
-        return math.prod(
-            (rule.scales(link) for rule, link in zip(self.rules, state.links, strict=True)), start=zero() + 1.0
-        )
+        scales = (rule.scales(link) for rule, link in zip(self.rules, state.links, strict=True))
+        return math.prod(scales, start=np.array(1.0))
 
 
 def chain(*rules: Rule) -> Chain:
@@ -371,7 +370,7 @@ def named_rule(name: str, schedule: ScheduleLike, **settings: Any) -> Chain:
     kinds: Any = pick("rule", name, RULES)
     check_settings(name, settings, kinds)
     links = [kind(**{f.name: settings[f.name] for f in fields(kind) if f.name in settings}) for kind in kinds]
-    return chain(*links, Descend(as_schedule(schedule)))
+    return chain(*links, Descend(as_schedule(schedule, "schedule")))
 
 
 def state_arrays(state: Any) -> dict[str, np.ndarray]:
