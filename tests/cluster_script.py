@@ -152,7 +152,9 @@ def unlink_two(data: SparkData) -> dict[str, Any]:
 def main() -> None:
     spark_data.DIRECT_BYTES = 0  # small answers go through the tree too
     logging.getLogger("sparkdml").setLevel(logging.INFO)
+    quick_start = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     settings = {"spark.master": "local-cluster[2,1,1024]", "spark.default.parallelism": "4"}
+    settings |= {f"spark.{who}.extraJavaOptions": quick_start for who in ("driver", "executor")}
     spark = get_spark("faults", **settings, **{"spark.ui.enabled": "false"})
     names = [f"x{j}" for j in range(FEATURES)]
     features = [f"sin(id * {j + 1.3}) + {j} * cos(id / {j + 1.0}) AS {name}" for j, name in enumerate(names)]

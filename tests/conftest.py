@@ -25,7 +25,9 @@ class Ended(NamedTuple):
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    session = get_spark("tests", **{"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2"})
+    quick_start = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # the JVM compiles less: most tests run each path once
+    conf = {"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2"}
+    session = get_spark("tests", **conf, **{"spark.driver.extraJavaOptions": quick_start})
     yield session
     session.stop()
 

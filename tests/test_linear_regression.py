@@ -134,8 +134,16 @@ METRICS = [
 INFERENCE = ["coefficientStandardErrors", "tValues", "pValues"]
 
 
-@pytest.mark.parametrize("params", [{}, {"regParam": 0.5}, {"fitIntercept": False}], ids=str)
-@pytest.mark.parametrize("weight", [{}, {"weightCol": "positive"}], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize(
+    ("weight", "params"),
+    [
+        ({}, {}),
+        ({}, {"fitIntercept": False}),
+        ({"weightCol": "positive"}, {"regParam": 0.5}),
+        ({"weightCol": "positive"}, {"fitIntercept": False}),
+    ],
+    ids=str,
+)
 def test_summaries_are_those_of_pyspark(df: DataFrame, params: dict, weight: dict) -> None:
     table = df.withColumn("positive", df["weight"] + 1)
     kwargs = {"labelCol": LABEL, "solver": "normal", "tol": 1e-9, "maxIter": 1000, **params, **weight}
