@@ -3,6 +3,8 @@
 A message is one sentence or two: what is wrong, where, an example, what to do.
 """
 
+from typing import Any
+
 
 class SparkdmlError(Exception):
     """Base of every exception that sparkdml raises on purpose."""
@@ -29,7 +31,14 @@ class SolverError(SparkdmlError, ValueError):
 
 
 class DivergenceError(SparkdmlError, ArithmeticError):
-    """The objective became infinite or NaN although the data are finite."""
+    """The objective became infinite or NaN, or exploded, although the data are finite.
+
+    `weights` has the coefficients (d, C) and the intercepts (C,) of the last good point, or None where there is none.
+    """
+
+    def __init__(self, message: str, weights: Any = None) -> None:
+        super().__init__(message)
+        self.weights = weights
 
 
 class NonDeterministicSourceError(SparkdmlError, RuntimeError):

@@ -17,8 +17,9 @@ from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, Da
 from sparkdml.optim.gram import Quadratic
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import GramSums
-from sparkdml.optim.solvers import Solver
+from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver
 from sparkdml.optim.solvers.normal import NormalState, solve_ridge
+from sparkdml.optim.solvers.rule_descent import RuleDescent
 from sparkdml.persistence import Persistable
 
 M = TypeVar("M", bound=Transformer)
@@ -46,6 +47,26 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         sparse = self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0
         if self.getOrDefault("computeStatistics") and sparse:
             raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
+        chosen = {name: value for name, value in self._descent().items() if value is not None}
+        if chosen and self.getOrDefault("solver") != GradientDescent.name:
+            name, value = next(iter(chosen.items()))
+            raise ParamError(f"{name}={value!r} is for solver='gd', not {self.getOrDefault('solver')!r}.")
+        if "momentum" in chosen and chosen.get("optimizer") not in ("momentum", "nesterov"):
+            raise ParamError(f"momentum={chosen['momentum']!r} is for optimizer='momentum' or 'nesterov'.")
+
+    def _descent(self) -> dict[str, Any]:
+        """What the user chose of how to descend; None where that is left to the solver."""
+        optimizer = self.getOrDefault("optimizer")
+        found = {"optimizer": None if optimizer == "auto" else optimizer}
+        names = ("learningRate", "stepSize", "momentum")
+        return found | {name: self.getOrDefault(name) if self.isDefined(name) else None for name in names}
+
+    def _make_solver(self, name: str) -> Solver:
+        """The solver of a name, with the Params that it has."""
+        limits: dict[str, Any] = {"tol": self.getOrDefault("tol"), "max_iter": self.getOrDefault("maxIter")}
+        words = {"optimizer": "optimizer", "learningRate": "learning_rate", "stepSize": "step_size"}
+        chosen = {words.get(param, param): value for param, value in self._descent().items() if value is not None}
+        return RuleDescent(**limits, **chosen) if chosen else SOLVERS[name](**limits)
 
     @abstractmethod
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:

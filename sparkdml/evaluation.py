@@ -1,14 +1,22 @@
 """Metrics of predictions, weighted, in one job over a DataFrame and without a shuffle."""
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import TypeVar
 
+import numpy as np
+from pyspark.ml.functions import vector_to_array
+from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 
-from sparkdml.blocks.schema import resolve_columns, select_columns
-from sparkdml.blocks.scored import SCHEMA, Score, Scored
+from sparkdml.blocks.schema import find_type, quoted, resolve_columns, select_columns
+from sparkdml.blocks.scored import SCHEMA, Score, Scored, ScoredClasses, ScoredNumbers
+from sparkdml.blocks.violations import Violations
 from sparkdml.errors import DataError
+
+S = TypeVar("S", bound=Scored)
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class RegressionMetrics:
     bias: float | None = None
 
     @property
+    def complete(self) -> bool:
+        """Whether everything is known, not only what a fit tells."""
+        return self.absolute_error is not None
+
+    @property
     def mean_squared_error(self) -> float:
         """squared_error / weight."""
         return self.squared_error / self.weight
@@ -53,6 +66,95 @@ class RegressionMetrics:
         return 1.0 - self.squared_error / total if total > 0.0 else float("nan")
 
 
+@dataclass(frozen=True, eq=False)
+class BinaryMetrics:
+    """Sums over the rows of labels y of {0, 1}, probabilities p of a 1, predicted classes and weights s.
+
+    Attributes
+    ----------
+    count, weight : rows, and sum s.
+    label_mean : the share of the ones, sum s y / sum s.
+    log_loss : - sum s (y log p + (1 - y) log(1 - p)) / sum s.
+    bias : sum s (p - y) / sum s, or None where it is not known; so are the following.
+    confusion : sum s of each label (rows) and predicted class (columns), (2, 2).
+    thresholds : the distinct probabilities, descending, (k,); above 8192 the lowest of each bin, see `blocks.scores`.
+    bins : sum s of the zeros and of the ones in each bin, (k, 2).
+    exact : whether every bin is one probability.
+    """
+
+    count: int
+    weight: float
+    label_mean: float
+    log_loss: float
+    bias: float | None = None
+    confusion: np.ndarray | None = None
+    thresholds: np.ndarray | None = None
+    bins: np.ndarray | None = None
+    exact: bool = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is known, not only what a fit tells."""
+        return self.confusion is not None
+
+    @property
+    def pseudo_r2(self) -> float:
+        """1 - log_loss / (log loss of the share of the ones): D. McFadden (1974); NaN where there is one class."""
+        shares = np.array([self.label_mean, 1.0 - self.label_mean])
+        null = -float(shares @ np.log(np.where(shares > 0.0, shares, 1.0)))
+        return 1.0 - self.log_loss / null if null > 0.0 else float("nan")
+
+    @property
+    def cumulative(self) -> np.ndarray:
+        """The weight of the zeros and of the ones with p >= threshold, for each threshold, (k, 2)."""
+        assert self.bins is not None
+        return np.cumsum(self.bins, axis=0)
+
+    @property
+    def rates(self) -> np.ndarray:
+        """False and true positive rate at each threshold, (k, 2); NaN of a class that no row has."""
+        found = self.cumulative
+        with np.errstate(invalid="ignore"):
+            return found / found[-1]
+
+    @property
+    def precision(self) -> np.ndarray:
+        """The share of the ones among the rows with p >= threshold, (k,)."""
+        found = self.cumulative
+        total = found.sum(axis=1)
+        return np.divide(found[:, 1], total, out=np.ones(len(found)), where=total > 0.0)
+
+    @property
+    def roc(self) -> np.ndarray:
+        """The points of the ROC curve, false and true positive rate, from (0, 0) to (1, 1), (k + 2, 2)."""
+        return np.vstack([[0.0, 0.0], self.rates, [1.0, 1.0]])
+
+    @property
+    def pr(self) -> np.ndarray:
+        """The points of the precision-recall curve, recall and precision, from recall zero, (k + 1, 2)."""
+        points = np.column_stack([self.rates[:, 1], self.precision])
+        return np.vstack([[0.0, points[0, 1]], points])
+
+    @property
+    def area_under_roc(self) -> float:
+        """By the trapezoidal rule, in which ties count half; NaN where there is one class."""
+        return float(np.trapezoid(self.roc[:, 1], self.roc[:, 0]))
+
+    @property
+    def area_error(self) -> float:
+        """The most by which `area_under_roc` can differ from that of the distinct probabilities: half of the pairs of
+        a zero and a one in the same bin; zero where every bin is one probability."""
+        if self.exact:
+            return 0.0
+        assert self.bins is not None
+        return float(0.5 * np.sum(np.prod(self.bins, axis=1)) / np.prod(self.bins.sum(axis=0)))
+
+    @property
+    def area_under_pr(self) -> float:
+        """By the trapezoidal rule, as in pyspark.ml."""
+        return float(np.trapezoid(self.pr[:, 1], self.pr[:, 0]))
+
+
 def regression_metrics(
     predictions: DataFrame, label: str, prediction: str, weight: str | None = None, skip: bool = False
 ) -> RegressionMetrics:
@@ -63,29 +165,85 @@ def regression_metrics(
     ColumnError, ColumnTypeError : a column does not exist or is not numeric.
     DataError : a value is missing or infinite (with `skip`, such rows are left out), or there are no rows.
     """
-    columns = resolve_columns(predictions.schema, [prediction], label, weight)
-    scored = select_columns(predictions, columns).mapInArrow(Score(columns), SCHEMA).collect()
-    total = reduce(Scored.merge, (pickle.loads(row.scored) for row in scored)) if scored else None
-    if total is not None and (bad := total.violations.fatal(skip)):
-        raise DataError(bad.sentence())
-    if total is None or total.moments.weight == 0.0:
-        raise DataError("there are no rows of positive weight to evaluate.")
-    return _metrics(total)
-
-
-def _metrics(scored: Scored) -> RegressionMetrics:
-    """The sums as metrics."""
-    weight = scored.moments.weight
+    scored = _total(ScoredNumbers, predictions, [prediction], label, weight, skip)
+    weight_sum = scored.moments.weight
     (prediction_mean, label_mean), (prediction_m2, label_m2) = scored.moments.mean, scored.moments.m2
     (absolute, residual_mean), (_, residual_m2) = scored.residuals.mean, scored.residuals.m2
     return RegressionMetrics(
         scored.moments.count,
-        weight,
+        weight_sum,
         float(label_mean),
         float(label_m2),
-        float(prediction_m2 + weight * (prediction_mean - label_mean) ** 2),
-        float(residual_m2 + weight * residual_mean**2),
-        float(weight * absolute),
+        float(prediction_m2 + weight_sum * (prediction_mean - label_mean) ** 2),
+        float(residual_m2 + weight_sum * residual_mean**2),
+        float(weight_sum * absolute),
         (scored.low, scored.high),
         float(prediction_mean - label_mean),
     )
+
+
+def binary_metrics(
+    predictions: DataFrame,
+    label: str,
+    prediction: str,
+    probability: str,
+    weight: str | None = None,
+    skip: bool = False,
+) -> BinaryMetrics:
+    """The metrics of a DataFrame of predicted classes and probabilities, by one job.
+
+    Parameters
+    ----------
+    probability : a column of vectors, whose second number is the probability of a 1, or of this number alone.
+
+    Raises as `regression_metrics` does, and DataError where a label is neither 0 nor 1.
+    """
+    if isinstance(find_type(predictions.schema, probability), VectorUDT):
+        of_one = vector_to_array(quoted(probability))[1].alias(probability)
+        predictions = predictions.select(*map(quoted, filter(None, (label, prediction, weight))), of_one)
+    scored = _total(ScoredClasses, predictions, [probability, prediction], label, weight, skip)
+    require_binary(scored.moments.labels, label)
+    p, _, y = scored.moments.mean
+    return BinaryMetrics(
+        scored.moments.count,
+        scored.moments.weight,
+        float(y),
+        scored.log_loss / scored.moments.weight,
+        float(p - y),
+        scored.confusion,
+        scored.scores.values[::-1].copy(),
+        scored.scores.weights[::-1].copy(),
+        scored.scores.dropped == 0,
+    )
+
+
+def require_binary(labels: dict[float, tuple[int, float]] | None, column: str) -> None:
+    """Raise `DataError` where a label is neither 0 nor 1; `labels` are rows and weight of each, None if too many."""
+    advice = (
+        "a binomial model needs 0 and 1. Name other classes so (StringIndexer does), or for more than two of them "
+        "take OneVsRest: the multinomial family is not there yet."
+    )
+    if labels is None:
+        raise DataError(f"column {column!r} has more than 256 distinct labels: {advice}")
+    if other := sorted(set(labels) - {0.0, 1.0}):
+        count = sum(labels[value][0] for value in other)
+        raise DataError(
+            f"column {column!r} has {count:,} label{'s' * (count > 1)} other than 0 and 1 (such as {other[-1]:g}): "
+            f"{advice}"
+        )
+
+
+def _total(
+    kind: type[S], predictions: DataFrame, features: Sequence[str], label: str, weight: str | None, skip: bool
+) -> S:
+    """The sums of all partitions, by one job; raises as `regression_metrics` says."""
+    columns = resolve_columns(predictions.schema, features, label, weight)
+    rows = select_columns(predictions, columns).mapInArrow(Score(columns, kind), SCHEMA).collect()
+    records = [pickle.loads(row.scored) for row in rows]
+    violations = reduce(Violations.merge, (found for _, found in records), Violations())
+    if bad := violations.fatal(skip):
+        raise DataError(bad.sentence())
+    total: S | None = reduce(kind.merge, (part for part, _ in records)) if records else None
+    if total is None or total.moments.weight == 0.0:
+        raise DataError("there are no rows of positive weight to evaluate.")
+    return total

@@ -5,9 +5,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import (
+    HasAggregationDepth,
+    HasElasticNetParam,
+    HasFitIntercept,
+    HasMaxBlockSizeInMB,
+    HasMaxIter,
+    HasRegParam,
+    HasStandardization,
+    HasTol,
+    HasWeightCol,
+)
 
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.errors import ParamError
+from sparkdml.optim.solvers.rule_descent import LEARNING_RATES
+from sparkdml.optim.updates import RULES
 
 C = TypeVar("C")
 P = TypeVar("P", bound=Params)
@@ -108,9 +121,66 @@ class HasHandleInvalid(Params):
     )
 
 
+class HasDescent(Params):
+    """How solver="gd" takes its steps, where the user chooses that and not the solver."""
+
+    optimizer: Param[str] = choice(
+        "optimizer", "with solver='gd': the update rule; auto finds its own steps.", ["auto", *RULES]
+    )
+    learningRate: Param[str] = choice(
+        "learningRate", "with solver='gd': how the step size goes on from stepSize.", LEARNING_RATES
+    )
+    stepSize: Param[float] = number(
+        "stepSize", "with solver='gd': the first step, above 0, for standardized features.", 0.0, open_low=True
+    )
+    momentum: Param[float] = number(
+        "momentum", "of the optimizers momentum and nesterov, at least 0 and below 1.", 0.0, math.nextafter(1.0, 0.0)
+    )
+
+
 class HasComputeStatistics(Params):
     """Whether standard errors are worth a pass."""
 
     computeStatistics: Param[bool] = flag(
         "computeStatistics", "compute standard errors even where that takes one more pass (solvers other than normal)."
     )
+
+
+class FitParams(
+    HasRegParam,
+    HasElasticNetParam,
+    HasMaxIter,
+    HasTol,
+    HasFitIntercept,
+    HasStandardization,
+    HasWeightCol,
+    HasAggregationDepth,
+    HasMaxBlockSizeInMB,
+    HasFeaturesCols,
+    HasNumPartitions,
+    HasHandleInvalid,
+    HasDescent,
+):
+    """The Params that every family has, with pyspark.ml's defaults."""
+
+    regParam = number("regParam", "strength of the penalty, at least 0.", 0.0)
+    elasticNetParam = number("elasticNetParam", "share of L1 in the penalty: 0 is ridge, 1 is lasso.", 0.0, 1.0)
+    maxIter = integer("maxIter", "largest number of iterations, at least 0.", 0)
+    tol = number("tol", "estimated relative distance to the minimum at which to stop, at least 0.", 0.0)
+    aggregationDepth = integer("aggregationDepth", "depth of the tree in which partitions are summed.", 1)
+    maxBlockSizeInMB = number("maxBlockSizeInMB", "size in MB of the chunks of rows to work on; 0 is automatic.", 0.0)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(
+            maxIter=100,
+            regParam=0.0,
+            elasticNetParam=0.0,
+            tol=1e-6,
+            fitIntercept=True,
+            standardization=True,
+            aggregationDepth=2,
+            maxBlockSizeInMB=0.0,
+            handleInvalid="error",
+            optimizer="auto",
+        )

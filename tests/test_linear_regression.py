@@ -261,6 +261,10 @@ VALUES = {
     "numPartitions": 4,
     "handleInvalid": "skip",
     "computeStatistics": True,
+    "optimizer": "momentum",
+    "learningRate": "cosine",
+    "stepSize": 0.5,
+    "momentum": 0.8,
 }
 
 
@@ -291,6 +295,10 @@ def test_setters_constructor_copy_and_maps_do_the_same() -> None:
         *(("maxBlockSizeInMB", each) for each in (-1.0,)),
         *(("numPartitions", each) for each in (0,)),
         *(("handleInvalid", each) for each in ("keep",)),
+        *(("optimizer", each) for each in ("sgd",)),
+        *(("learningRate", each) for each in ("fast",)),
+        *(("stepSize", each) for each in (0.0, float("inf"))),
+        *(("momentum", each) for each in (-0.1, 1.0)),
     ],
 )
 def test_a_value_out_of_range_is_refused_when_it_is_set(name: str, value: Any) -> None:
@@ -303,11 +311,35 @@ def test_a_value_out_of_range_is_refused_when_it_is_set(name: str, value: Any) -
         assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"optimizer": "nesterov", "momentum": 0.8},
+        {"optimizer": "momentum", "stepSize": 0.1},
+        {"stepSize": 0.3},
+        {"learningRate": "barzilaiBorwein"},
+    ],
+    ids=str,
+)
+def test_gd_descends_as_it_is_told(local: LocalData, choice: dict) -> None:
+    told = LinearRegression(solver="gd", maxIter=5000, tol=1e-9, regParam=0.5, **choice).fit(local)
+    alone = LinearRegression(solver="normal", regParam=0.5).fit(local)
+    np.testing.assert_allclose(told.coefficients, alone.coefficients, rtol=1e-6, atol=1e-8)
+    assert told.summary.converged
+    own = LinearRegression(solver="gd", maxIter=5000, tol=1e-9, regParam=0.5).fit(local)
+    assert told.summary.passes > own.summary.passes  # so the choice is not ignored
+
+
 def test_what_contradicts_is_refused(df: DataFrame, local: LocalData) -> None:
     with pytest.raises(ColumnError, match="both set"):
         LinearRegression(featuresCol="features", featuresCols=["age"], labelCol=LABEL).fit(df)
     with pytest.raises(ParamError, match="L1"):
         LinearRegression(computeStatistics=True, regParam=1.0, elasticNetParam=0.5, labelCol=LABEL).fit(df)
+    for wrong in ({"optimizer": "adam"}, {"stepSize": 0.1}, {"learningRate": "step"}, {"momentum": 0.5}):
+        with pytest.raises(ParamError, match=f"{next(iter(wrong))}=.* is for solver='gd', not 'auto'"):
+            LinearRegression(**wrong).fit(local)  # type: ignore[arg-type]
+    with pytest.raises(ParamError, match=r"momentum=0\.5 is for optimizer="):
+        LinearRegression(solver="gd", momentum=0.5).fit(local)
     with pytest.raises(ColumnTypeError):
         LinearRegression().fit(X)  # type: ignore[arg-type]
     with pytest.raises(TypeError):

@@ -24,6 +24,7 @@ def check(found: Statistics, rows: Rows) -> None:
     np.testing.assert_allclose(found.mean, mean, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(found.m2, m2, rtol=1e-12)
     np.testing.assert_allclose(found.variance, m2 / s.sum(), rtol=1e-12)
+    np.testing.assert_allclose(found.sample_variance, m2 / (s.sum() - s @ s / s.sum()), rtol=1e-12)
     np.testing.assert_array_equal(found.low, V[heavy].min(axis=0))
     np.testing.assert_array_equal(found.high, V[heavy].max(axis=0))
     assert found.nonzeros == np.count_nonzero(V[heavy, :-1])

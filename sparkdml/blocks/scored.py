@@ -3,63 +3,110 @@
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
+from scipy.special import xlog1py, xlogy
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.decode import Decoder
+from sparkdml.blocks.scores import Scores
 from sparkdml.blocks.stats import Statistics
-from sparkdml.blocks.violations import Violations
 
 SCHEMA = "scored binary"
+EPS = float(np.finfo(float).eps)
+
+
+class Scored(Protocol):
+    """What rows of predictions add up to; merges pairwise."""
+
+    @property
+    def moments(self) -> Statistics:
+        """Of the predictions, then the label."""
+
+    @classmethod
+    def of(cls, block: Block) -> Self:
+        """The sums of a block whose features are the predictions."""
+
+    def merge(self, other: Self) -> Self:
+        """The sums of both."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """What one partition of predictions adds up to; merges pairwise."""
+class ScoredNumbers:
+    """The sums of rows with one feature, the predicted number p of a label y and a weight s."""
 
-    moments: Statistics  # of the prediction, then the label
+    moments: Statistics
     residuals: Statistics  # of |y - p|, then y - p
     low: float
-    high: float
-    violations: Violations
+    high: float  # the extremes of sqrt(s) (y - p)
 
     @classmethod
-    def of(cls, block: Block, violations: Violations) -> "Scored":
-        """The sums of a block whose one feature is the prediction."""
+    def of(cls, block: Block) -> "ScoredNumbers":
+        """The sums of a block."""
         residual = block.label - np.asarray(block.features)[:, 0]
         errors = Block(np.abs(residual)[:, None], residual, block.weight)
         scaled = np.sqrt(block.weights) * residual
         low, high = (float(scaled.min()), float(scaled.max())) if block.rows else (np.inf, -np.inf)
-        return cls(Statistics.of(block), Statistics.of(errors), low, high, violations)
+        return cls(Statistics.of(block), Statistics.of(errors), low, high)
 
-    def merge(self, other: "Scored") -> "Scored":
+    def merge(self, other: "ScoredNumbers") -> "ScoredNumbers":
         """The sums of both."""
-        return Scored(
+        return ScoredNumbers(
             self.moments.merge(other.moments),
             self.residuals.merge(other.residuals),
             min(self.low, other.low),
             max(self.high, other.high),
-            self.violations.merge(other.violations),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredClasses:
+    """The sums of rows with two features, the probability p of a 1 and the predicted class; the label is 0 or 1."""
+
+    moments: Statistics
+    scores: Scores
+    log_loss: float  # - sum s (y log p + (1 - y) log(1 - p)), p at least 2.2e-16 away from 0 and 1
+    confusion: np.ndarray  # sum s of each label (rows) and predicted class (columns), (2, 2)
+
+    @classmethod
+    def of(cls, block: Block) -> "ScoredClasses":
+        """The sums of a block."""
+        p, predicted = np.asarray(block.features).T
+        y, s = block.label, block.weights
+        inside = np.clip(p, EPS, 1.0 - EPS)
+        of_class = [y == 0.0, y == 1.0]
+        confusion = [[s @ (rows & (predicted == k)) for k in (0.0, 1.0)] for rows in of_class]
+        log_loss = -float(s @ (xlogy(y, inside) + xlog1py(1.0 - y, -inside)))
+        return cls(Statistics.of(block), Scores.of(p, y, s), log_loss, np.array(confusion))
+
+    def merge(self, other: "ScoredClasses") -> "ScoredClasses":
+        """The sums of both."""
+        return ScoredClasses(
+            self.moments.merge(other.moments),
+            self.scores.merge(other.scores),
+            self.log_loss + other.log_loss,
+            self.confusion + other.confusion,
         )
 
 
 @dataclass(frozen=True)
 class Score:
-    """The function of `mapInArrow`: one record a partition."""
+    """The function of `mapInArrow`: the sums of a partition and its bad values, as one record."""
 
     columns: Columns
+    kind: type[Scored]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         context = TaskContext.get()
         decoder = Decoder(self.columns, context.partitionId() if context else 0)
         total: Scored | None = None
         for batch in batches:
-            part = Scored.of(decoder.decode(batch), Violations())
+            part = self.kind.of(decoder.decode(batch))
             total = total.merge(part) if total else part
         if total is not None:
-            total.violations.found.update(decoder.violations.found)
-            yield pa.RecordBatch.from_pydict({"scored": pa.array([pickle.dumps(total)], pa.binary())})
+            record = pickle.dumps((total, decoder.violations))
+            yield pa.RecordBatch.from_pydict({"scored": pa.array([record], pa.binary())})

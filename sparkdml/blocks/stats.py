@@ -19,7 +19,7 @@ class Statistics:
 
     Attributes
     ----------
-    count, weight : rows, and the sum of their weights.
+    count, weight : rows, and the sum of their weights; `squares`, the sum of the squares of the weights.
     mean, m2 : weighted means and sums of squared deviations from them, (d + 1,).
     low, high : the smallest and largest value, (d + 1,).
     nonzeros : how many feature values are stored and not zero.
@@ -28,6 +28,7 @@ class Statistics:
 
     count: int
     weight: float
+    squares: float
     mean: np.ndarray
     m2: np.ndarray
     low: np.ndarray
@@ -39,7 +40,7 @@ class Statistics:
     def empty(cls, columns: int) -> "Statistics":
         """Statistics of no rows of `columns` features."""
         p = columns + 1
-        return cls(0, 0.0, np.zeros(p), np.zeros(p), np.full(p, np.inf), np.full(p, -np.inf), 0, {})
+        return cls(0, 0.0, 0.0, np.zeros(p), np.zeros(p), np.full(p, np.inf), np.full(p, -np.inf), 0, {})
 
     @classmethod
     def of(cls, block: Block) -> "Statistics":
@@ -60,6 +61,15 @@ class Statistics:
         return np.where(self.low < self.high, self.m2 / max(self.weight, np.finfo(float).tiny), 0.0)
 
     @property
+    def sample_variance(self) -> np.ndarray:
+        """m2 / (weight - squares / weight), unbiased where weights say how reliable a row is; as `variance`, (d + 1,).
+
+        Without weights the divisor is n - 1. pyspark.ml's Summarizer and the estimators that use it divide so.
+        """
+        free = 1.0 - self.squares / self.weight / self.weight if self.weight else 0.0
+        return self.variance / free if free > 0.0 else np.zeros_like(self.m2)
+
+    @property
     def density(self) -> float:
         """The share of feature values that are not zero."""
         return self.nonzeros / max(self.count * (len(self.mean) - 1), 1)
@@ -75,6 +85,7 @@ class Statistics:
         return Statistics(
             self.count + other.count,
             weight,
+            self.squares + other.squares,
             mean,
             m2,
             np.minimum(self.low, other.low),
@@ -92,14 +103,16 @@ def _of_chunk(chunk: Block) -> Statistics:
     weight = float(chunk.weights.sum())
     if not chunk.rows:
         empty = Statistics.empty(chunk.columns)
-        return Statistics(count, 0.0, empty.mean, empty.m2, empty.low, empty.high, 0, labels)
+        return Statistics(count, 0.0, 0.0, empty.mean, empty.m2, empty.low, empty.high, 0, labels)
     moments = _dense_moments if isinstance(chunk.features, np.ndarray) else _sparse_moments
     with np.errstate(over="ignore", invalid="ignore"):
         columns = np.array(moments(chunk, weight))
         centred = chunk.label - (mean := float(chunk.weights @ chunk.label) / weight)
         label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
     mean_, m2, low, high = np.column_stack([columns, label])
-    return Statistics(count, weight, mean_, m2, low, high, int(_nonzeros(chunk)), labels)
+    return Statistics(
+        count, weight, float(chunk.weights @ chunk.weights), mean_, m2, low, high, int(_nonzeros(chunk)), labels
+    )
 
 
 def _dense_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -109,23 +109,48 @@ class Missing(Exception):
     """The files of a partition are not on this machine."""
 
 
-def read_chunks(handle: Handle, size: int = CHUNK_BYTES) -> Iterator[Block]:
+@dataclass(frozen=True)
+class _Place:
+    """Where a block begins in the files: how many rows, dense rows, row pointers and stored values stand before it."""
+
+    rows: int = 0
+    dense: int = 0
+    pointers: int = 0
+    nonzeros: int = 0
+
+    def after(self, layout: Layout) -> "_Place":
+        """Where the next block begins."""
+        if layout.nonzeros < 0:
+            return _Place(self.rows + layout.rows, self.dense + layout.rows, self.pointers, self.nonzeros)
+        pointers, nonzeros = self.pointers + layout.rows + 1, self.nonzeros + layout.nonzeros
+        return _Place(self.rows + layout.rows, self.dense, pointers, nonzeros)
+
+
+def read_chunks(
+    handle: Handle, size: int = CHUNK_BYTES, windows: Sequence[Sequence[slice]] | None = None
+) -> Iterator[Block]:
     """The rows of a partition in chunks of about `size` bytes, read into one reused buffer.
 
-    A chunk is valid until the next one is asked for. Raises `Missing` before the first where a file is gone.
+    With `windows`, some slices of each block, only their rows are read. A chunk is valid until the next one is asked
+    for. Raises `Missing` before the first where a file is gone.
     """
     files: dict[str, BinaryIO] = {}
     try:
         for part in handle.parts:
             files[part] = open(Path(handle.directory) / part, "rb", buffering=0)  # noqa: SIM115
-            if part == "dense":
-                os.posix_fadvise(files[part].fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            if part == "dense":  # the system reads ahead of a full pass, and not beyond the end of a window
+                advice = os.POSIX_FADV_SEQUENTIAL if windows is None else os.POSIX_FADV_RANDOM
+                os.posix_fadvise(files[part].fileno(), 0, 0, advice)
         # At least one dense row; of sparse rows so many that sums as wide as the features are not what takes the time.
         buffer = np.empty(max(size // 8, handle.columns))
-        for layout in handle.layouts:
-            rest = {role: _read(files[role], FILES[role], layout.rows) for role in ROLES if role in files}
+        roles = [role for role in ROLES if role in files]
+        place = _Place()
+        for i, layout in enumerate(handle.layouts):
             read = _dense_chunks if layout.nonzeros < 0 else _sparse_chunks
-            yield from read(files, handle.columns, layout, rest, buffer)
+            for rows in [slice(0, layout.rows)] if windows is None else windows[i]:
+                rest = {role: _read(files, role, place.rows + rows.start, place.rows + rows.stop) for role in roles}
+                yield from read(files, handle.columns, place, rows, rest, buffer)
+            place = place.after(layout)
     except FileNotFoundError as error:
         raise Missing(handle.partition) from error
     finally:
@@ -134,42 +159,54 @@ def read_chunks(handle: Handle, size: int = CHUNK_BYTES) -> Iterator[Block]:
 
 
 def _dense_chunks(
-    files: dict[str, BinaryIO], columns: int, layout: Layout, rest: dict[str, np.ndarray], buffer: np.ndarray
+    files: dict[str, BinaryIO],
+    columns: int,
+    place: _Place,
+    rows: slice,
+    rest: dict[str, np.ndarray],
+    buffer: np.ndarray,
 ) -> Iterator[Block]:
     step = max(1, len(buffer) // max(columns, 1))
-    for start in range(0, layout.rows, step):
-        rows = slice(start, min(start + step, layout.rows))
-        count = rows.stop - start
+    for start in range(rows.start, rows.stop, step):
+        count = min(start + step, rows.stop) - start
         X = buffer[: count * columns]
-        _fill(files["dense"], X)
-        yield Block(X.reshape(count, columns), **{role: part[rows] for role, part in rest.items()})
+        _fill(files["dense"], X, (place.dense + start) * columns)
+        within = slice(start - rows.start, start - rows.start + count)
+        yield Block(X.reshape(count, columns), **{role: part[within] for role, part in rest.items()})
 
 
 def _sparse_chunks(
-    files: dict[str, BinaryIO], columns: int, layout: Layout, rest: dict[str, np.ndarray], buffer: np.ndarray
+    files: dict[str, BinaryIO],
+    columns: int,
+    place: _Place,
+    rows: slice,
+    rest: dict[str, np.ndarray],
+    buffer: np.ndarray,
 ) -> Iterator[Block]:
-    indptr = _read(files["indptr"], FILES["indptr"], layout.rows + 1)
-    start = 0
-    while start < layout.rows:
+    indptr = _read(files, "indptr", place.pointers + rows.start, place.pointers + rows.stop + 1)
+    start, total = 0, rows.stop - rows.start
+    while start < total:
         stop = int(np.searchsorted(indptr, indptr[start] + len(buffer), side="right")) - 1
-        rows = slice(start, min(max(stop, start + 1), layout.rows))
-        count = int(indptr[rows.stop] - indptr[start])
-        data = _read(files["data"], FILES["data"], count)
-        indices = _read(files["indices"], FILES["indices"], count)
-        local = (indptr[start : rows.stop + 1] - indptr[start]).astype(np.int32)
-        X = csr_array((data, indices, local), shape=(rows.stop - start, columns))
-        yield Block(X, **{role: part[rows] for role, part in rest.items()})
-        start = rows.stop
+        chunk = slice(start, min(max(stop, start + 1), total))
+        ends = place.nonzeros + int(indptr[start]), place.nonzeros + int(indptr[chunk.stop])
+        local = (indptr[start : chunk.stop + 1] - indptr[start]).astype(np.int32)
+        cells = (_read(files, "data", *ends), _read(files, "indices", *ends), local)
+        X = csr_array(cells, shape=(chunk.stop - start, columns))
+        yield Block(X, **{role: part[chunk] for role, part in rest.items()})
+        start = chunk.stop
 
 
-def _read(file: BinaryIO, dtype: np.dtype, count: int) -> np.ndarray:
-    array = np.empty(count, dtype)
-    _fill(file, array)
+def _read(files: dict[str, BinaryIO], part: str, start: int, stop: int) -> np.ndarray:
+    """The numbers from `start` to `stop` of a file."""
+    array = np.empty(stop - start, FILES[part])
+    _fill(files[part], array, start)
     return array
 
 
-def _fill(file: BinaryIO, array: np.ndarray) -> None:
+def _fill(file: BinaryIO, array: np.ndarray, start: int) -> None:
+    """Fill an array with the numbers of a file from `start` on."""
     view = memoryview(array.data).cast("B") if array.size else memoryview(b"")
+    file.seek(start * array.itemsize)
     while len(view):
         count = file.readinto(view)  # type: ignore[attr-defined]
         if not count:

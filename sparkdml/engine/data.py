@@ -1,8 +1,9 @@
 """The seam between the two halves of the library: data that answer queries, wherever their blocks are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
 from sparkdml.errors import DataError
-from sparkdml.optim.queries import Answer, Query
+from sparkdml.optim.queries import Answer, Query, Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +103,33 @@ class LocalData(Data):
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
         nodes = []
         for p, block in enumerate(self.blocks):
-            kernels = Kernels(queries, block.columns)
-            for chunk in block.chunks(reading.chunk_bytes):
-                kernels.add(chunk)
-            nodes.append(((0, p), Answers(kernels.answers())))
+            read = partial(self._chunks, p, size=reading.chunk_bytes)
+            nodes.append(((0, p), Answers(answer(queries, block.columns, read))))
         answers: Answers = root(combine(nodes, len(nodes)), len(nodes))
         return answers.values
+
+    def _chunks(self, partition: int, sample: Sample | None, size: int) -> Iterator[Block]:
+        block = self.blocks[partition]
+        if sample is not None:
+            order = np.random.default_rng(partition).permutation(block.rows)  # as packing would have stored the rows
+            (windows,) = sample.windows(partition, [block.rows])
+            block = block[np.concatenate([order[rows] for rows in windows] or [order[:0]])]
+        yield from block.chunks(size)
+
+
+def answer(queries: Sequence[Query], columns: int, read: Callable[[Sample | None], Iterable[Block]]) -> list[Answer]:
+    """The answers of one partition. Queries of the same sample share one reading of its rows, `read(sample)`."""
+    groups: dict[Sample | None, list[int]] = {}
+    for i, query in enumerate(queries):
+        groups.setdefault(getattr(query, "sample", None), []).append(i)
+    found: dict[int, Answer] = {}
+    for sample, places in groups.items():
+        kernels = Kernels([queries[i] for i in places], columns)
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks whether the sums are finite
+            for chunk in read(sample):
+                kernels.add(chunk)
+        found.update(zip(places, kernels.answers(), strict=True))
+    return [found[i] for i in range(len(queries))]
 
 
 def root(nodes: Sequence[Node], count: int) -> Any:

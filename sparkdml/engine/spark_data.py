@@ -183,8 +183,8 @@ class SparkData(Data):
         request = self._context.broadcast(Request(queries, len(self.feature_names), reading.chunk_bytes))
         try:
             size = sum(query.size for query in queries)
-            answers: list[Answer] = self._gather(partial(tasks.answer, request=request), size, reading.depth).values
-            return answers
+            found: list[Answer] = self._gather(partial(tasks.answers, request=request), size, reading.depth).values
+            return found
         finally:
             request.destroy()
 

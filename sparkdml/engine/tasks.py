@@ -6,17 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pyspark import Broadcast, Row
 
+from sparkdml.blocks.block import Block
 from sparkdml.blocks.pack import read_report
 from sparkdml.blocks.store import Handle, Missing, read_chunks
-from sparkdml.engine.data import Answers
-from sparkdml.engine.kernels import Kernels
+from sparkdml.engine.data import Answers, answer
 from sparkdml.engine.tree import Node, combine
-from sparkdml.optim.queries import Query
+from sparkdml.optim.queries import Query, Sample
 
 Task = Callable[[Iterable[Handle]], Iterator[Node]]
 
@@ -72,17 +73,20 @@ def report(handles: Iterable[Handle]) -> Iterator[Node]:
             continue
 
 
-def answer(handles: Iterable[Handle], request: Broadcast[Request]) -> Iterator[Node]:
+def answers(handles: Iterable[Handle], request: Broadcast[Request]) -> Iterator[Node]:
     """The answers of each partition. A partition whose files are missing answers nothing."""
     asked = request.value
     for handle in handles:
-        kernels = Kernels(asked.queries, asked.columns)
         try:
-            for chunk in read_chunks(handle, asked.chunk_bytes):
-                kernels.add(chunk)
+            found = answer(asked.queries, asked.columns, partial(_chunks, handle, asked.chunk_bytes))
         except Missing:
             continue
-        yield (0, handle.partition), Part(Answers(kernels.answers()), (Rows.of(handle),))
+        yield (0, handle.partition), Part(Answers(found), (Rows.of(handle),))
+
+
+def _chunks(handle: Handle, size: int, sample: Sample | None) -> Iterator[Block]:
+    blocks = [layout.rows for layout in handle.layouts]
+    return read_chunks(handle, size, None if sample is None else sample.windows(handle.partition, blocks))
 
 
 def redirected(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle]) -> Iterator[Node]:

@@ -22,8 +22,8 @@ class Penalty(ABC):
         """h(w)."""
 
     @abstractmethod
-    def prox(self, w: np.ndarray, step: float) -> np.ndarray:
-        """argmin_v h(v) + ||v - w||^2 / (2 step), of shape (n,)."""
+    def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
+        """argmin_v h(v) + sum_j (v_j - w_j)^2 / (2 step_j), of shape (n,); `step` is one number or (n,)."""
 
     def gradient(self, w: np.ndarray) -> np.ndarray:
         """The gradient of h, of shape (n,), for a smooth penalty."""
@@ -47,7 +47,7 @@ class L2(Penalty):
     def gradient(self, w: np.ndarray) -> np.ndarray:
         return self.strength * w
 
-    def prox(self, w: np.ndarray, step: float) -> np.ndarray:
+    def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
         return w / (1.0 + step * self.strength)
 
 
@@ -65,7 +65,7 @@ class L1(Penalty):
     def value(self, w: np.ndarray) -> float:
         return float(np.dot(self.strength, np.abs(w)))
 
-    def prox(self, w: np.ndarray, step: float) -> np.ndarray:
+    def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
         return np.sign(w) * np.maximum(np.abs(w) - step * self.strength, 0.0)
 
 
@@ -83,7 +83,7 @@ class ElasticNet(Penalty):
     def value(self, w: np.ndarray) -> float:
         return self.l1.value(w) + self.l2.value(w)
 
-    def prox(self, w: np.ndarray, step: float) -> np.ndarray:
+    def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
         return self.l2.prox(self.l1.prox(w, step), step)
 
 

@@ -5,6 +5,7 @@ Queries are values; they say nothing of where the data live or how a sum is comp
 Where a query has a `fold`, the rows of that fold are left out; -1 leaves out none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self, TypeAlias
 
@@ -22,14 +23,58 @@ class Sums:
         return type(self)(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Ask a share of the rows only: a window of every block, so that the other rows are not even read.
+
+    The rows of a block are stored in a random order, and the window begins anywhere and goes on at the block's start
+    where it meets its end: every row is as likely as any other. Windows are a function of (seed, step, partition)
+    alone, so a task that runs again reads the same rows. Their lengths are rounded at random, so that of small blocks
+    too `fraction` of the rows are read in the long run; in all of one partition at least one row is.
+
+    Attributes
+    ----------
+    fraction : the share of the rows, in (0, 1].
+    seed, step : which of the samples of this share.
+    """
+
+    fraction: float
+    seed: int
+    step: int
+
+    def windows(self, partition: int, blocks: Sequence[int]) -> list[list[slice]]:
+        """Which rows to read of each block of a partition, given the blocks' row counts; one or two slices each.
+
+        >>> Sample(0.5, 0, 0).windows(0, [4, 4])
+        [[slice(1, 3, None)], [slice(0, 2, None)]]
+        """
+        key = np.random.SeedSequence([self.seed & _WORD, self.step & _WORD, partition & _WORD])
+        generator = np.random.Generator(np.random.Philox(key))
+        lengths = np.floor(np.multiply(self.fraction, blocks) + generator.random(len(blocks))).astype(int)
+        if not lengths.any() and any(blocks):
+            lengths[int(np.argmax(blocks))] = 1
+        starts = (generator.random(len(blocks)) * np.asarray(blocks)).astype(int)
+        return [_circular(int(start), int(n), rows) for start, n, rows in zip(starts, lengths, blocks, strict=True)]
+
+
+_WORD = 0xFFFFFFFFFFFFFFFF
+
+
+def _circular(start: int, count: int, rows: int) -> list[slice]:
+    """`count` of `rows` rows from `start` on, around the end."""
+    end = start + min(count, rows)
+    return [slice(*each) for each in ((start, min(end, rows)), (0, end - rows)) if each[0] < each[1]]
+
+
 @dataclass(frozen=True, eq=False)
 class Gradient:
-    """Ask for the loss and its gradient at (w, b)."""
+    """Ask for the loss and its gradient at (w, b), of all rows or of a sample."""
 
     loss: Loss
     w: np.ndarray
     b: np.ndarray
     fold: int = -1
+    sample: Sample | None = None
 
     @property
     def size(self) -> int:

@@ -21,7 +21,7 @@ from sparkdml.evaluation import RegressionMetrics
 from sparkdml.model import LinearModel, dense
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.solvers import SOLVERS, Normal, Solver
+from sparkdml.optim.solvers import Normal, Solver
 from sparkdml.optim.solvers.auto import choose
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import accessors
@@ -55,6 +55,11 @@ class LinearRegression(
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     solver : "normal" (one pass), "l-bfgs", "gd" (gradient descent that finds its own step), or "auto": "normal" up to
         4096 features, else "l-bfgs".
+    optimizer, learningRate, stepSize, momentum : with solver="gd", the update rule ("plain", "momentum", "nesterov",
+        "adagrad", "rmsprop", "adam", "adamw"), how its step size goes on ("constant", "inverseScaling", "inverseTime",
+        "exponential", "step", "cosine", "plateau", "boldDriver", "barzilaiBorwein"), the first step size, for
+        standardized features, and the momentum. Each has a default that fits the data; with none of them set the
+        solver finds its own steps, which takes the fewest passes.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which "l-bfgs" and "gd" stop.
     numPartitions : tasks of a pass.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
@@ -103,6 +108,10 @@ class LinearRegression(
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         computeStatistics: bool = False,
+        optimizer: str = "auto",
+        learningRate: str | None = None,
+        stepSize: float | None = None,
+        momentum: float | None = None,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -130,6 +139,10 @@ class LinearRegression(
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         computeStatistics: bool = False,
+        optimizer: str = "auto",
+        learningRate: str | None = None,
+        stepSize: float | None = None,
+        momentum: float | None = None,
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)
@@ -144,7 +157,7 @@ class LinearRegression(
             name = choose(len(problem.scale), problem.loss.quadratic and admissible)
         if name == Normal.name:
             self._require_gram(data, problem, "solver='normal'")
-        return problem, SOLVERS[name](tol=self.getOrDefault("tol"), max_iter=self.getOrDefault("maxIter"))
+        return problem, self._make_solver(name)
 
     def _problem(self, statistics: Statistics) -> Problem:
         deviation = np.sqrt(statistics.variance)

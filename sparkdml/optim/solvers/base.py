@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,10 @@ class StopReason(StrEnum):
     def converged(self) -> bool:
         """Whether the minimum was reached."""
         return self not in (StopReason.RUNNING, StopReason.MAX_ITERATIONS)
+
+
+# What an update rule remembers, as named arrays.
+Memory: TypeAlias = dict[str, np.ndarray]
 
 
 def empty() -> np.ndarray:
@@ -124,7 +128,7 @@ def load_state(state_class: type[S], data: bytes) -> S:
     arrays.require(isinstance(head, dict) and set(head) == {"state", "values", "arrays"}, "no solver state")
     arrays.require(head["state"] == state_class.__name__, f"a state of {head['state']!r} was not expected")
     loaded = {**head["values"], **arrays.load(head["arrays"], blob)}
-    values = {f.name: _take(loaded, f.name) for f in fields(state_class) if _is_present(loaded, f.name)}
+    values = {f.name: _take(loaded, f.name, f.type) for f in fields(state_class) if _is_present(loaded, f.name, f.type)}
     arrays.require(
         not loaded and len(values) == len(fields(state_class)),
         "the fields of the solver state are not the expected ones",
@@ -133,13 +137,15 @@ def load_state(state_class: type[S], data: bytes) -> S:
     return state_class(**{**values, "stop": StopReason(values["stop"])})
 
 
-def _is_present(loaded: dict[str, Any], name: str) -> bool:
-    return name in loaded or f"{name}.theta" in loaded
+def _is_present(loaded: dict[str, Any], name: str, kind: Any) -> bool:
+    return name in loaded or f"{name}.theta" in loaded or kind is Memory
 
 
-def _take(loaded: dict[str, Any], name: str) -> Any:
+def _take(loaded: dict[str, Any], name: str, kind: Any) -> Any:
     if name in loaded:
         return loaded.pop(name)
+    if kind is Memory:
+        return {key.removeprefix(f"{name}."): loaded.pop(key) for key in list(loaded) if key.startswith(f"{name}.")}
     return Point(*(loaded.pop(f"{name}.{f.name}", None) for f in fields(Point)))
 
 
@@ -147,7 +153,9 @@ def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = []
     for f in fields(value):
         child = getattr(value, f.name)
-        if is_dataclass(child):
+        if isinstance(child, dict):
+            pairs += [(f"{prefix}{f.name}.{key}", part) for key, part in child.items()]
+        elif is_dataclass(child):
             pairs += _flatten(child, f"{prefix}{f.name}.")
         else:
             pairs.append((prefix + f.name, child))
