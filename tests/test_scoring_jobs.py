@@ -177,7 +177,7 @@ def test_training_rows_without_a_category(run: Run, tmp_path: Path, handle: str)
         assert (ended.code, ended.result["rows"], ended.result["rows_skipped"]) == (0, N - 1, 1)
     else:
         assert ended.code == 65
-        assert "column 'cut' has 1 missing values" in ended.result["error"]
+        assert "column 'cut' has 1 missing value" in ended.result["error"]
 
 
 def test_missing_numbers_beside_categories_are_told_by_name(run: Run, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_rows_that_cannot_be_evaluated_are_refused_by_name_or_left_out(run: Run,
     argv = ("--model", model, "--input", tmp_path / "holes.csv")
     refused = run("evaluate", *argv, "--where", "y is not null")
     assert refused.code == 65
-    assert "column 'b' has 1 missing values, column 'cut' has 1 missing values" in refused.result["error"]
+    assert "column 'b' has 1 missing value, column 'cut' has 1 missing value" in refused.result["error"]
     label = run("evaluate", *argv, "--where", "b is not null")
     assert (label.code, "column 'y' has 1 missing value" in label.result["error"]) == (65, True)
     skipped = run("evaluate", *argv, "--handle-invalid", "skip")

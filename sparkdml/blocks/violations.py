@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 ADVICE = {
-    "null": "fill or drop them, or set handleInvalid='skip' or 'mean'",
-    "NaN": "fill or drop them, or set handleInvalid='skip' or 'mean'",
-    "infinite": "replace or drop them, or set handleInvalid='skip'",
+    "null": "fill or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip' or 'mean'",
+    "NaN": "fill or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip' or 'mean'",
+    "infinite": "replace or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip'",
     "negative": "weights must be zero or more",
     "ragged": "every vector of the column must have the same size",
 }

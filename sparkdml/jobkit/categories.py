@@ -4,7 +4,7 @@ The levels of a column are ordered by frequency. The last, the rarest, is the re
 and the coefficients of the others are differences from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -115,6 +115,16 @@ def missing_categories(table: DataFrame, names: Sequence[str]) -> tuple[dict[str
     counts = [F.count_if(null).alias(f"c{i}") for i, null in enumerate((*nulls, reduce(or_, nulls)))]
     *found, rows = table.agg(*counts).collect()[0]
     return {name: int(count) for name, count in zip(names, found, strict=True) if count}, int(rows)
+
+
+def told_missing(counts: Mapping[str, int]) -> str:
+    """How many values each column lacks, in words; at most five columns.
+
+    >>> told_missing({"cut": 1, "color": 207})
+    "column 'cut' has 1 missing value, column 'color' has 207 missing values"
+    """
+    told = [f"column {name!r} has {n:,} missing value{'s' * (n > 1)}" for name, n in list(counts.items())[:5]]
+    return ", ".join(told)
 
 
 def _levels(encoders: PipelineModel) -> list[tuple[str, list[str]]]:

@@ -11,7 +11,7 @@ from pyspark.sql.types import StructType
 
 from sparkdml.blocks.schema import quoted, resolve_features
 from sparkdml.errors import ColumnError, DataError
-from sparkdml.jobkit.categories import PREFIX, check_categories, is_known, known_levels
+from sparkdml.jobkit.categories import PREFIX, check_categories, is_known, known_levels, told_missing
 from sparkdml.jobkit.models import SavedModel
 
 _KEPT = f"{PREFIX}kept_"
@@ -89,9 +89,9 @@ def missing_features(saved: SavedModel, table: DataFrame) -> DataError:
     features = feature_columns(saved)
     names = [*([features] if isinstance(features, str) else features), *(n for n, _, _ in known_levels(saved.encoders))]
     counts = table.agg(*[F.count_if(_missing(table.schema, name)).alias(f"c{i}") for i, name in enumerate(names)])
-    found = dict(zip(names, counts.collect()[0], strict=True))
-    told = [f"column {name!r} has {count:,} missing values" for name, count in found.items() if count][:5]
-    return DataError(f"{', '.join(told) or 'some features are NaN'}: fill or drop them, or take --handle-invalid skip.")
+    found = {name: count for name, count in zip(names, counts.collect()[0], strict=True) if count}
+    told = told_missing(found) or "some features are NaN"
+    return DataError(f"{told}: fill or drop them, or take --handle-invalid skip.")
 
 
 def _missing(schema: StructType, name: str) -> Column:

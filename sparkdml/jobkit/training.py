@@ -22,6 +22,7 @@ from sparkdml.jobkit.categories import (
     fit_encoders,
     missing_categories,
     references,
+    told_missing,
 )
 from sparkdml.jobkit.cli import JobParser, add_params, add_running_flags, finite, given_params, names, run_job
 from sparkdml.jobkit.failures import NotConvergedError, UsageError
@@ -229,8 +230,11 @@ def _fit_encoded(estimator: Any, table: DataFrame, options: argparse.Namespace) 
     categorical, numeric = options.categorical, estimator.getFeaturesCols()
     missing, rows = missing_categories(table, categorical)
     if missing and options.handle_invalid != "skip":
-        told = ", ".join(f"column {name!r} has {count:,} missing values" for name, count in missing.items())
-        raise DataError(f"{told}: a category has no mean; name it with --with-column, or take --handle-invalid skip.")
+        first = next(iter(missing))
+        raise DataError(
+            f"{told_missing(missing)}: name them with, say, --with-column \"{first}=coalesce({first}, 'none')\", "
+            "or take --handle-invalid skip."
+        )
     whole = table.na.drop(subset=categorical)
     encoders = fit_encoders(whole, numeric, categorical, options.handle_unseen)
     vector = estimator.copy().setFeaturesCol(ENCODED)
