@@ -141,7 +141,9 @@ def test_what_is_required_may_come_from_anywhere_but_must_come(parser: JobParser
 def test_help_still_helps(parser: JobParser, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         resolve(parser, ["--help"], {})
-    assert "--config FILE" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "--config FILE" in text
+    assert "[--input" not in text  # it is required
 
 
 def test_a_namespace_is_what_a_plain_parser_gives(parser: JobParser) -> None:

@@ -8,6 +8,7 @@ import argparse
 import difflib
 import os
 import shlex
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ def resolve(
     ConfigError
         A key of the environment or the file is unknown, or its value is; the file cannot be read.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(argv):
+        parser.parse_args(["--help"])  # now, while the parser still knows what is required
     flags = _given(parser, argv)
     environment = _read_environment(parser, environ)
     path = flags.get("config", environment.get("config"))
@@ -63,7 +67,7 @@ def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [action for action in parser._actions if action.dest not in _FLAGS_ONLY]
 
 
-def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
+def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
     """What the flags say and nothing else: no defaults, and none is required."""
     with _without_defaults(parser):
         return vars(parser.parse_args(argv))
