@@ -32,7 +32,7 @@ def solved(penalty: str, max_iter: int = 3000, tol: float = 1e-12, **choice: Any
 @every_optimizer
 @every_penalty
 def test_every_rule_finds_the_minimum_with_its_defaults(optimizer: str, penalty: str) -> None:
-    fit, theta, missed = solved(penalty, optimizer=optimizer, max_iter=600 if optimizer in NORMALIZED else 3000)
+    fit, theta, missed = solved(penalty, optimizer=optimizer, max_iter=400 if optimizer in NORMALIZED else 3000)
     assert missed > -1e-12
     if optimizer in NORMALIZED:
         assert missed < 1e-4
@@ -45,8 +45,9 @@ def test_every_rule_finds_the_minimum_with_its_defaults(optimizer: str, penalty:
 @every_rate
 @pytest.mark.parametrize("penalty", ["none", "elastic net"])
 def test_every_learning_rate_comes_near_the_minimum(rate: str, penalty: str) -> None:
-    _, _, missed = solved(penalty, learning_rate=rate, max_iter=800)
-    assert -1e-12 <= missed < (1e-2 if rate in ("inverseScaling", "inverseTime") else 1e-4)  # these two slow down
+    slow = rate in ("inverseScaling", "inverseTime")
+    _, _, missed = solved(penalty, learning_rate=rate, max_iter=800 if slow else 400)
+    assert -1e-12 <= missed < (1e-2 if slow else 1e-4)
 
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("momentum", "barzilaiBorwein"), ("adam", "step"), ("adagrad", None)])
@@ -76,12 +77,12 @@ def test_fits_together_are_fits_alone() -> None:
         np.testing.assert_allclose(theta_of(together), theta_of(alone), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("units", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("units", [1e-6, 1e6])
 @every_optimizer
 def test_the_units_of_the_label_do_not_matter(optimizer: str, units: float) -> None:
     rows, _, theta = with_known_optimum(random_features(), None, True, 0.0, 0.0)
     data = type(rows)(rows.features, rows.label * units).local()
-    (fit,) = minimize([(standardized(data, True), RuleDescent(tol=1e-9, max_iter=800, optimizer=optimizer))], data)
+    (fit,) = minimize([(standardized(data, True), RuleDescent(tol=1e-9, max_iter=300, optimizer=optimizer))], data)
     np.testing.assert_allclose(theta_of(fit) / units, theta, atol=1e-2)
 
 
