@@ -506,3 +506,19 @@ def test_rows_that_come_back_in_another_order_are_the_same_rows(
             for name, value in vars(b).items():
                 np.testing.assert_allclose(getattr(a, name), value, rtol=1e-12)
         assert "partition 1 came back in another order" in caplog.text
+
+
+def test_packing_tells_what_is_in_each_partition(spark: SparkSession) -> None:
+    """Rows sorted by label and then split: each partition has one label, and an empty one has none."""
+    columns = ("id * 1.0 AS x", "cast(id >= 60 AS double) AS label", "cast(id % 2 AS double) AS weight")
+    df = spark.range(0, 120, 1, 4).selectExpr(*columns)
+    with pack(df.where("label = 0 OR x < 90"), featuresCols=["x"], weightCol="weight") as data:
+        found = [(each.partition, each.rows, each.weight, each.labels) for each in data.contents]
+        assert found == [
+            (0, 30, 15.0, {0.0: (30, 15.0)}),
+            (1, 30, 15.0, {0.0: (30, 15.0)}),
+            (2, 30, 15.0, {1.0: (30, 15.0)}),
+            (3, 0, 0.0, {}),
+        ]
+        assert sum(each.rows for each in data.contents) == data.statistics.count
+        assert all((each.nbytes > 0) == (each.rows > 0) for each in data.contents)

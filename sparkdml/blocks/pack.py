@@ -50,6 +50,25 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What is in a packed partition.
+
+    Attributes
+    ----------
+    partition : its number.
+    rows, weight : rows, and the sum of their weights.
+    labels : rows and weight of each label, or None above 256 labels.
+    nbytes : the size of its files.
+    """
+
+    partition: int
+    rows: int
+    weight: float
+    labels: dict[float, tuple[int, float]] | None
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Report:
     """What packing tells of the rows: merged over the partitions, it says whether they can be used.
 
@@ -60,8 +79,7 @@ class Report:
     violations: Violations
     rows_seen: int
     sizes: dict[int, tuple[int, int]]
-    nbytes: int  # of all partitions
-    largest: int  # of the largest one
+    contents: tuple[Content, ...]
 
     def merge(self, other: "Report") -> "Report":
         """The report of the rows of both."""
@@ -78,8 +96,7 @@ class Report:
             self.violations.merge(other.violations),
             self.rows_seen + other.rows_seen,
             sizes,
-            self.nbytes + other.nbytes,
-            max(self.largest, other.largest),
+            self.contents + other.contents,
         )
 
 
@@ -128,7 +145,9 @@ class Packer:
         )
         rows = self.decoder.seen
         sizes = {size: (rows, self.partition)} if self.decoder.size is not None and rows else {}
-        report = Report(self.statistics, self.decoder.violations, rows, sizes, handle.nbytes, handle.nbytes)
+        total = self.statistics or Statistics.empty(size)
+        content = Content(self.partition, total.count, total.weight, total.labels, handle.nbytes)
+        report = Report(self.statistics, self.decoder.violations, rows, sizes, (content,))
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / REPORT).write_bytes(pickle.dumps(report))
         return handle

@@ -115,6 +115,7 @@ class SparkData(Data):
     ----------
     frame : the DataFrame; packing keeps it only so that a summary can score it when asked to.
     columns : which columns were packed.
+    contents : of each partition its rows, weight, label mix and bytes, in order.
     partitions : how many partitions were packed. `tasks` is how many tasks a pass has.
     skipped : how many rows were left out by handleInvalid="skip".
     means, filled : what handleInvalid="mean" put in place of missing numbers, (d,) or None, and of how many.
@@ -143,8 +144,10 @@ class SparkData(Data):
             self.skipped = report.rows_seen - report.statistics.count
             self.filled = report.violations.filled
             self.feature_names = plan.columns.feature_names(len(report.statistics.mean) - 1)
-            self._a_pass = self._coalesced(report.nbytes, tasks_a_pass)
-            self._log(report, time.perf_counter() - started)
+            self.contents = tuple(sorted(report.contents, key=lambda content: content.partition))
+            nbytes = sum(content.nbytes for content in report.contents)
+            self._a_pass = self._coalesced(nbytes, tasks_a_pass)
+            self._log(nbytes, time.perf_counter() - started)
         except BaseException:
             self.release()
             raise
@@ -238,8 +241,8 @@ class SparkData(Data):
             wanted = max(TASKS_PER_CORE * cores, math.ceil(nbytes / MAX_TASK_BYTES))
         return self._handles.coalesce(wanted) if wanted < self.partitions else self._handles
 
-    def _log(self, report: Report, seconds: float) -> None:
-        megabytes = report.nbytes / 2**20
+    def _log(self, nbytes: int, seconds: float) -> None:
+        megabytes = nbytes / 2**20
         context = {"rows": str(self.statistics.count), "megabytes": f"{megabytes:.1f}", "seconds": f"{seconds:.3f}"}
         message = "packed %s rows x %d features into %.1f MB in %d partitions, %.2f s"
         shape = (f"{self.statistics.count:,}", len(self.feature_names), megabytes, self.partitions, seconds)
@@ -281,9 +284,10 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
         name = [*columns.feature_names(len(statistics.m2) - 1), columns.roles["label"]][j]
         largest = max(abs(statistics.low[j]), abs(statistics.high[j]))
         raise DataError(f"column {name!r} reaches {largest:g}, whose square overflows: rescale the column.")
-    if report.largest > WARN_PARTITION_BYTES:
+    largest = max(content.nbytes for content in report.contents)
+    if largest > WARN_PARTITION_BYTES:
         warnings.warn(
-            f"the largest partition takes {report.largest >> 20:,} MB, more than {WARN_PARTITION_BYTES >> 20} MB: "
+            f"the largest partition takes {largest >> 20:,} MB, more than {WARN_PARTITION_BYTES >> 20} MB: "
             "a larger numPartitions spreads the work better.",
             DataWarning,
             stacklevel=4,
