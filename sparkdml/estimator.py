@@ -10,17 +10,19 @@ from pyspark.ml.base import Predictor, Transformer, _FitMultipleIterator
 from pyspark.sql import DataFrame
 
 from sparkdml.blocks.block import CHUNK_BYTES
-from sparkdml.engine.data import Data, Reading
+from sparkdml.blocks.stats import Statistics
+from sparkdml.engine.data import Data, Reading, gram_shift
 from sparkdml.engine.minimize import Fit, minimize
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, DataWarning, ParamError, SolverError
-from sparkdml.optim.gram import Quadratic
+from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, DataWarning, ParamError
+from sparkdml.model import dense
+from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.queries import GramSums
 from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver
-from sparkdml.optim.solvers.normal import NormalState, solve_ridge
 from sparkdml.optim.solvers.rule_descent import RuleDescent
+from sparkdml.optim.standardize import standardized_problem
 from sparkdml.persistence import Persistable
+from sparkdml.summary import Metrics, Training
 
 M = TypeVar("M", bound=Transformer)
 Dataset: TypeAlias = DataFrame | Data
@@ -44,9 +46,6 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
 
     def _check_params(self) -> None:
         """Refuse Params that contradict each other, before the rows are read."""
-        sparse = self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0
-        if self.getOrDefault("computeStatistics") and sparse:
-            raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
         chosen = {name: value for name, value in self._descent().items() if value is not None}
         if chosen and self.getOrDefault("solver") != GradientDescent.name:
             name, value = next(iter(chosen.items()))
@@ -73,8 +72,58 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         """The problem that the Params make of the data, and the solver that they ask for."""
 
     @abstractmethod
+    def _new_model(self, *parts: Any) -> M:
+        """The model of these coefficients, intercept, feature names, summary and feature means."""
+
+    @abstractmethod
+    def _metrics(self, statistics: Statistics, fit: Fit) -> Metrics:
+        """What a fit tells of how well the model predicts."""
+
+    def _training(self, data: Data, fit: Fit) -> Training:
+        """What a fit leaves to be told."""
+        return Training(**self._told(data, fit))
+
+    def _problem_of(self, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any) -> Problem:
+        """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
+        params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
+        chosen: dict[str, Any] = {name: self.getOrDefault(name) for name in params}
+        return standardized_problem(
+            loss,
+            mean=statistics.center[:-1],
+            deviation=deviation,
+            label_mean=float(statistics.center[-1]),
+            shift=gram_shift(statistics),
+            **chosen,
+            **more,
+        )
+
+    def _told(self, data: Data, fit: Fit) -> dict[str, Any]:
+        """The fields that the `Training` of every family has."""
+        problem, state = fit.problem, fit.state
+        w, b = _raw(fit)
+        return {
+            "solver": fit.solver.name,
+            "stopReason": str(state.stop),
+            "converged": state.stop.converged,
+            "passes": fit.passes,
+            "totalIterations": state.iterations,
+            "numSkipped": getattr(data, "skipped", 0),
+            "numFilled": getattr(data, "filled", 0),
+            "objectiveHistory": state.history,
+            "estimates": np.append(w, b) if problem.fit_intercept else w,
+        }
+
     def _create_model(self, data: Data, fit: Fit) -> M:
-        """The model of a finished fit."""
+        """The model of a finished fit, with its summary."""
+        training = self._training(data, fit)
+        self._warn(data.statistics, fit)
+        w, b = _raw(fit)
+        names, means = data.feature_names, getattr(data, "means", None)
+        model = self._adopt(self._new_model(dense(w), b, names, None, means))
+        scoring = model._scoring(data.frame if isinstance(data, SparkData) else None)
+        metrics = self._metrics(data.statistics, fit)
+        model._summary = model._training_summary_class(scoring, metrics, training, names)
+        return model
 
     def _fit(self, dataset: Dataset) -> M:
         return self._fit_all(dataset, [self])[0]
@@ -117,43 +166,14 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         model._resetUid(self.uid)
         return self._copyValues(model)
 
-    def _require_gram(self, data: Data, problem: Problem, what: str) -> None:
-        """Refuse a Gram matrix that the driver cannot hold, instead of ending the driver with it."""
-        size = problem.gram_query().size
-        if not data.fits_driver(size):
-            raise SolverError(
-                f"{what} needs a Gram matrix of {size >> 20:,} MB, more than a quarter of what the driver can receive: "
-                "raise spark.driver.memory and spark.driver.maxResultSize, or take solver='l-bfgs'."
-            )
-
-    def _infer(self, data: Data, fit: Fit) -> tuple[int, np.ndarray]:
-        """The rank, and the diagonal of the inverse that the standard errors need: free with a Gram, else by a pass."""
-        if isinstance(fit.state, NormalState):
-            return fit.state.rank, fit.state.inverse_diagonal
-        if not self.getOrDefault("computeStatistics"):
-            return -1, np.empty(0)
-        self._require_gram(data, fit.problem, "computeStatistics=True")
-        (gram,) = data.run([fit.problem.gram_query()])
-        fit.passes += 1
-        assert isinstance(gram, GramSums)
-        _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)
-        return rank, inverse
-
-    def _warn(self, fit: Fit, rank: int) -> None:
-        """Warn where the solver did not converge or the columns are dependent."""
-        state, problem = fit.state, fit.problem
-        if not state.stop.converged:
+    def _warn(self, statistics: Statistics, fit: Fit) -> None:
+        """Warn where the solver did not converge."""
+        if not fit.state.stop.converged:
             warnings.warn(
-                f"solver={fit.solver.name!r} stopped after {state.iterations} iterations before it converged: raise "
-                f"maxIter={self.getOrDefault('maxIter')}, or take another solver.",
+                f"solver={fit.solver.name!r} stopped after {fit.state.iterations} iterations before it converged: "
+                f"raise maxIter={self.getOrDefault('maxIter')}, or take another solver.",
                 ConvergenceWarning,
                 stacklevel=2,
-            )
-        columns = np.count_nonzero(problem.scale) + int(problem.fit_intercept)
-        if 0 <= rank < columns:
-            warn_data(
-                f"the columns are linearly dependent (rank {rank} of {columns}): the coefficients are those of least "
-                "norm in standardized units, and there are no standard errors."
             )
 
     def _pack_arguments(self) -> dict[str, Any]:
@@ -179,6 +199,20 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
                 )
         if self.isSet("featuresCols") and tuple(self.getOrDefault("featuresCols")) != data.columns.features:
             raise ColumnError("featuresCols are not the columns that were packed: pack them with the same columns.")
+
+
+def _raw(fit: Fit) -> tuple[np.ndarray, float]:
+    """The raw coefficients (d,) and the intercept of a fit of one margin."""
+    assert fit.state.point is not None
+    w, b = fit.problem.raw(fit.state.point.theta)
+    return w[:, 0], float(b[0])
+
+
+def warn_constant_columns(statistics: Statistics, problem: Problem) -> None:
+    """Warn of columns that are kept at zero although they could stand in for the intercept that is not there."""
+    constant = np.flatnonzero(problem.scale == 0.0)
+    if len(constant) and not problem.fit_intercept and np.any(statistics.center[constant]):
+        warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
 
 
 def warn_data(message: str) -> None:

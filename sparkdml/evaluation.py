@@ -7,11 +7,11 @@ from functools import reduce
 from typing import TypeVar
 
 import numpy as np
-from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
+from scipy.integrate import trapezoid
 
-from sparkdml.blocks.schema import find_type, quoted, resolve_columns, select_columns
+from sparkdml.blocks.schema import find_type, numbers_of, quoted, resolve_columns, select_columns
 from sparkdml.blocks.scored import SCHEMA, Score, Scored, ScoredClasses, ScoredNumbers
 from sparkdml.blocks.violations import Violations
 from sparkdml.errors import DataError
@@ -138,7 +138,7 @@ class BinaryMetrics:
     @property
     def area_under_roc(self) -> float:
         """By the trapezoidal rule, in which ties count half; NaN where there is one class."""
-        return float(np.trapezoid(self.roc[:, 1], self.roc[:, 0]))
+        return float(trapezoid(self.roc[:, 1], self.roc[:, 0]))
 
     @property
     def area_error(self) -> float:
@@ -152,7 +152,7 @@ class BinaryMetrics:
     @property
     def area_under_pr(self) -> float:
         """By the trapezoidal rule, as in pyspark.ml."""
-        return float(np.trapezoid(self.pr[:, 1], self.pr[:, 0]))
+        return float(trapezoid(self.pr[:, 1], self.pr[:, 0]))
 
 
 def regression_metrics(
@@ -199,7 +199,7 @@ def binary_metrics(
     Raises as `regression_metrics` does, and DataError where a label is neither 0 nor 1.
     """
     if isinstance(find_type(predictions.schema, probability), VectorUDT):
-        of_one = vector_to_array(quoted(probability))[1].alias(probability)
+        of_one = numbers_of(quoted(probability))[1].alias(probability)
         predictions = predictions.select(*map(quoted, filter(None, (label, prediction, weight))), of_one)
     scored = _total(ScoredClasses, predictions, [probability, prediction], label, weight, skip)
     require_binary(scored.moments.labels, label)

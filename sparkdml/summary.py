@@ -1,10 +1,217 @@
-"""What the summaries of all families share: inference on the coefficients, and the printed table."""
+"""What the summaries of all families share: where predictions come from, how a fit went, the printed table."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
+from pyspark.sql import DataFrame
 from scipy.special import stdtr
+
+from sparkdml.arrays import require
+from sparkdml.errors import StatisticsError
+
+
+class Metrics(Protocol):
+    """Metrics of a table: some are known from a fit, the complete ones from a job."""
+
+    @property
+    def count(self) -> int:
+        """Rows."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is known."""
+
+
+T = TypeVar("T", bound=Metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Where predictions come from and how they are read; `predict` gives the DataFrame of predictions, lazily."""
+
+    labelCol: str
+    featuresCol: str
+    predictionCol: str
+    weightCol: str | None
+    numFeatures: int
+    fitIntercept: bool
+    skip: bool
+    predict: Callable[[], DataFrame] | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Training:
+    """What a fit leaves to be told.
+
+    Attributes
+    ----------
+    solver, stopReason : their names; `converged`, whether the minimum was reached.
+    passes : over the data, after packing.
+    totalIterations : steps of the solver.
+    numSkipped : rows left out by handleInvalid="skip".
+    numFilled : missing numbers that handleInvalid="mean" put a mean in the place of.
+    objectiveHistory : the objective at the start and after each iteration.
+    estimates : the coefficients, then the intercept if one was fitted.
+    """
+
+    solver: str
+    stopReason: str
+    converged: bool
+    passes: int
+    totalIterations: int
+    numSkipped: int
+    numFilled: int
+    objectiveHistory: np.ndarray
+    estimates: np.ndarray
+
+
+class Summary(ABC, Generic[T]):
+    """Metrics of a model on a table; every one honours the weights.
+
+    Nothing is computed before it is asked for. One job then computes all metrics.
+    """
+
+    _scoring: Any
+
+    def __init__(self, scoring: Any) -> None:
+        self._scoring = scoring
+        self._metrics: T | None = None
+
+    @abstractmethod
+    def _measure(self) -> T:
+        """All metrics, by one job over `predictions`."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """The metrics by the names that the jobs give them."""
+
+    @property
+    def predictions(self) -> DataFrame:
+        """The table with the columns that the model adds."""
+        if self._scoring.predict is None:
+            raise StatisticsError("the training table is not at hand: use model.evaluate(df).")
+        return self._scoring.predict()
+
+    @property
+    def predictionCol(self) -> str:
+        """The column of `predictions` with the predicted label."""
+        return self._scoring.predictionCol
+
+    @property
+    def labelCol(self) -> str:
+        """The column of `predictions` with the label."""
+        return self._scoring.labelCol
+
+    @property
+    def featuresCol(self) -> str:
+        """The column of `predictions` with the features."""
+        return self._scoring.featuresCol
+
+    @property
+    def numInstances(self) -> int:
+        """How many rows there are; skipped ones do not count."""
+        return self._known().count
+
+    def _known(self) -> T:
+        """The metrics at hand, or those of a job."""
+        return self._metrics or self._complete()
+
+    def _complete(self) -> T:
+        """All metrics; the first use runs a job."""
+        if self._metrics is None or not self._metrics.complete:
+            self._metrics = self._measure()
+        return self._metrics
+
+
+class TrainingSummary(Summary[T]):
+    """How a model was trained and how well it fits; survives save and load. What the fit knows costs nothing."""
+
+    _parts: ClassVar[dict[str, type]]  # the classes of its scoring, metrics and training
+
+    def __init__(self, scoring: Any, metrics: T, training: Any, names: tuple[str, ...]) -> None:
+        super().__init__(scoring)
+        self._metrics = metrics
+        self._training = training
+        self._names = names
+
+    @property
+    def objectiveHistory(self) -> list[float]:
+        """The objective, mean weighted loss plus penalty, at the start and after each iteration."""
+        return self._training.objectiveHistory.tolist()
+
+    @property
+    def totalIterations(self) -> int:
+        """Steps of the solver."""
+        return self._training.totalIterations
+
+    @property
+    def passes(self) -> int:
+        """Passes over the packed data; packing, which reads the table, is not counted."""
+        return self._training.passes
+
+    @property
+    def solver(self) -> str:
+        """The solver that was used."""
+        return self._training.solver
+
+    @property
+    def stopReason(self) -> str:
+        """Why the solver stopped."""
+        return self._training.stopReason
+
+    @property
+    def converged(self) -> bool:
+        """Whether the minimum was reached."""
+        return self._training.converged
+
+    @property
+    def numSkipped(self) -> int:
+        """Rows of the table that handleInvalid="skip" left out."""
+        return self._training.numSkipped
+
+    @property
+    def numFilled(self) -> int:
+        """Missing numbers of the features that handleInvalid="mean" put a mean in the place of."""
+        return self._training.numFilled
+
+    def _inferred(self) -> "Inference | None":
+        """Standard errors for the printed table, where there are any."""
+        return None
+
+    def __str__(self) -> str:
+        names = [*self._names, *(["(intercept)"] if self._scoring.fitIntercept else [])]
+        table = coefficient_table(names, self._training.estimates, self._inferred())
+        skipped = f"   skipped: {self.numSkipped:,}" if self.numSkipped else ""
+        skipped += f"   filled with means: {self.numFilled:,}" if self.numFilled else ""
+        passes = f"{self.passes} pass{'es' if self.passes != 1 else ''}"
+        solver = f"Solver: {self.solver}, {passes} over the packed data, {self.stopReason}"
+        return f"{table}\n\n{super().__str__()}{skipped}\n{solver}"
+
+    def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What is saved, as JSON values and arrays."""
+        owners = {"scoring": self._scoring, "metrics": self._known(), "training": self._training}
+        values: dict[str, Any] = {}
+        found: dict[str, np.ndarray] = {}
+        for part, owner in owners.items():
+            content = {f.name: getattr(owner, f.name) for f in fields(owner) if f.name != "predict"}
+            found |= {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
+            values[part] = {name: value for name, value in content.items() if name not in found}
+        return values, found
+
+    @classmethod
+    def _from_content(cls, values: dict[str, Any], arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> Self:
+        require(set(values) == set(cls._parts), "the summary has unknown or missing parts")
+        parts = {}
+        for part, kind in cls._parts.items():
+            known = {f.name for f in fields(kind)} - {"predict"}
+            content = {**values[part], **{name: arrays.pop(name) for name in known & set(arrays)}}
+            require(set(content) == known, f"the {part} of the summary has unknown or missing fields")
+            parts[part] = kind(**content)
+        require(not arrays, "the summary has unknown arrays")
+        return cls(**parts, names=names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,7 +93,12 @@ def random_rows(n: int = 200, d: int = 7, density: float = 0.6, seed: int = 0) -
     return Rows(X, rng.normal(2.0, 3.0, n), weight, rng.normal(size=n), rng.integers(0, 3, n).astype(np.int32))
 
 
-def standardized(data: Data, intercept: bool, l1: float = 0.0, l2: float = 0.0, fold: int = -1) -> Problem:
+SQUARED = LOSSES["squaredError"]
+
+
+def standardized(
+    data: Data, intercept: bool, l1: float = 0.0, l2: float = 0.0, fold: int = -1, loss: Loss = SQUARED
+) -> Problem:
     """The problem in units in which every column varies by one, as the estimator builds it."""
     statistics = data.statistics
     mean, deviation = statistics.center[:-1], np.sqrt(statistics.variance[:-1])
@@ -101,9 +106,9 @@ def standardized(data: Data, intercept: bool, l1: float = 0.0, l2: float = 0.0, 
     scale = deviation if intercept else np.hypot(deviation, mean)
     penalized = np.append(np.ones(len(scale)), np.zeros(int(intercept)))
     start = np.zeros(len(penalized))
-    start[len(scale) :] = statistics.center[-1]
+    start[len(scale) :] = loss.link(statistics.center[-1])
     penalty = ElasticNet(L1(l1 * penalized), L2(l2 * penalized))
-    return Problem(LOSSES["squaredError"], penalty, center, scale, intercept, start, statistics.center, fold)
+    return Problem(loss, penalty, center, scale, intercept, start, statistics.center, fold)
 
 
 def design(problem: Problem, X: np.ndarray) -> np.ndarray:
@@ -113,30 +118,35 @@ def design(problem: Problem, X: np.ndarray) -> np.ndarray:
 
 
 def with_known_optimum(
-    X: Any, weight: np.ndarray | None, intercept: bool, l1: float, l2: float, seed: int = 5
+    X: Any, weight: np.ndarray | None, intercept: bool, l1: float, l2: float, seed: int = 5, loss: Loss = SQUARED
 ) -> tuple[Rows, Problem, np.ndarray]:
-    """Labels such that a chosen theta satisfies the KKT conditions: A'S r / sum(s) = -subgradient of the penalty."""
+    """Labels such that a chosen theta satisfies the KKT conditions: A'S r / sum(s) = -subgradient of the penalty.
+
+    Here r = inverse_link(z) - y is the gradient by the margin, as for every loss with its canonical link. Of a logistic
+    loss the labels are fractions: the loss is that of a row of label 1 and one of label 0 with these shares as weights.
+    """
     rng = np.random.default_rng(seed)
     bare = Rows(X, np.zeros(X.shape[0]), weight)
     problem = standardized(bare.local(), intercept, l1, l2)
     A, s = design(problem, bare.dense), bare.weights
-    theta = rng.normal(size=A.shape[1])
+    theta = rng.normal(size=A.shape[1]) * (1.0 if loss.quadratic else 0.4)
     subgradient = np.sign(theta)
     if l1:
         theta[1:4] = 0.0
         subgradient[1:4] = [0.9, -0.5, 0.0]
     wanted = -(problem.penalty.l1.strength * subgradient + problem.penalty.l2.strength * theta)
-    noise = rng.normal(size=len(A))
+    noise = rng.normal(size=len(A)) * (1.0 if loss.quadratic else 0.05)
     gram = A.T @ (A * s[:, None])
     residual = noise + A @ np.linalg.solve(gram, wanted * s.sum() - A.T @ (s * noise))
-    rows = replace(bare, label=A @ theta - residual)
-    return rows, standardized(rows.local(), intercept, l1, l2), theta
+    rows = replace(bare, label=loss.inverse_link((A @ theta)[:, None]) - residual)
+    return rows, standardized(rows.local(), intercept, l1, l2, loss=loss), theta
 
 
 def kkt_residual(problem: Problem, rows: Rows, theta: np.ndarray) -> float:
     """The distance of -gradient from the subdifferential of the L1 part, computed from the rows alone."""
     A, s = design(problem, rows.dense), rows.weights
-    gradient = A.T @ (s * (A @ theta - rows.label)) / s.sum() + problem.penalty.l2.strength * theta
+    slopes = problem.loss.gradient(rows.label, (A @ theta)[:, None])[:, 0]
+    gradient = A.T @ (s * slopes) / s.sum() + problem.penalty.l2.strength * theta
     l1 = problem.penalty.l1.strength
     at_zero = np.maximum(np.abs(gradient) - l1, 0.0)
     return float(np.max(np.where(theta == 0.0, at_zero, np.abs(gradient + l1 * np.sign(theta)))))

@@ -11,7 +11,7 @@ FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 
 BOTTOM = {"errors", "arrays", "storage"}
 SHARED = {"estimator", "model", "params", "summary", "evaluation", "persistence"}
-FACE = SHARED | {"regression", "datasets"}
+FACE = SHARED | {"regression", "classification", "datasets"}
 BELOW = {
     "errors": set(),
     "arrays": {"errors"},
@@ -21,7 +21,7 @@ BELOW = {
     "engine": BOTTOM | {"optim", "blocks"},
     **{name: BOTTOM | SHARED | {"optim", "blocks", "engine"} for name in SHARED},
     "datasets": {"errors"},
-    "regression": BOTTOM | SHARED | {"optim", "blocks", "engine"},
+    **{name: BOTTOM | SHARED | {"optim", "blocks", "engine"} for name in ("regression", "classification")},
     "__init__": {"engine"},
     "jobkit": BOTTOM | FACE | {"optim", "blocks", "engine"},
     "jobs": BOTTOM | FACE | {"optim", "blocks", "engine", "jobkit"},

@@ -95,3 +95,19 @@ def test_shapes_broadcast_over_models(loss: Loss) -> None:
     for k in range(K):
         np.testing.assert_array_equal(loss.value(y[:, None], z)[:, k], loss.value(y, z[:, k]))
         np.testing.assert_array_equal(loss.gradient(y[:, None], z)[:, k], loss.gradient(y, z[:, k]))
+
+
+@pytest.mark.parametrize("size", [40.0, 1e4, 1e300])
+def test_no_margin_is_too_large_for_log_loss(size: float) -> None:
+    """Warnings are errors here, those of an overflow too."""
+    loss, y, z = LOSSES["logistic"], np.array([0.0, 1.0, 0.0, 1.0]), np.array([[1.0], [-1.0], [-1.0], [1.0]]) * size
+    np.testing.assert_allclose(loss.value(y, z), [size, size, np.exp(-size), np.exp(-size)], rtol=1e-15)
+    np.testing.assert_allclose(loss.gradient(y, z)[:, 0], [1.0, -1.0, 0.0, 0.0], atol=1e-15)
+    assert np.all((loss.hessian(y, z) >= 0.0) & (loss.hessian(y, z) <= loss.curvature))
+    np.testing.assert_allclose(loss.inverse_link(z), [1.0, 0.0, 0.0, 1.0], atol=1e-15)
+
+
+def test_a_mean_at_the_end_of_its_range_has_a_finite_margin_that_says_so() -> None:
+    loss, ends = LOSSES["logistic"], np.array([0.0, 1.0])
+    np.testing.assert_allclose(loss.inverse_link(loss.link(ends)), ends, atol=3e-16)
+    assert np.all(loss.value(ends, loss.link(ends)) < 3e-16)

@@ -22,10 +22,13 @@ from problems import (
 from sparkdml.engine.data import LocalData
 from sparkdml.engine.minimize import minimize
 from sparkdml.errors import DivergenceError, FormatError, SolverError
+from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.solvers import SOLVERS, State, StopReason, dump_state, load_state
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
 ITERATIVE = [name for name in SOLVERS if name != "normal"]
+
+PAIRS = [(solver, loss) for loss in LOSSES for solver in SOLVERS if LOSSES[loss].quadratic or solver != "normal"]
 
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES)
@@ -36,14 +39,17 @@ def weights(n: int) -> np.ndarray:
     return np.random.default_rng(9).exponential(size=n)
 
 
-@every_solver
+@pytest.mark.parametrize(("solver", "loss"), PAIRS)
 @every_penalty
 @with_and_without_intercept
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-def test_the_known_optimum_is_found(solver: str, penalty: str, intercept: bool, weighted: bool, sparse: bool) -> None:
+def test_the_known_optimum_is_found(
+    solver: str, loss: str, penalty: str, intercept: bool, weighted: bool, sparse: bool
+) -> None:
     X = random_features(density=0.15 if sparse else 0.7)
-    rows, problem, theta = with_known_optimum(X, weights(len(X)) if weighted else None, intercept, *PENALTIES[penalty])
+    s = weights(len(X)) if weighted else None
+    rows, problem, theta = with_known_optimum(X, s, intercept, *PENALTIES[penalty], loss=LOSSES[loss])
     rows = rows.sparse if sparse else rows
     fit = solve(rows.local(), problem, solver)
     assert fit.state.stop.converged
@@ -263,6 +269,19 @@ def test_labels_that_fit_exactly_are_no_trouble(solver: str) -> None:
     assert fit.state.stop.converged
     w, b = problem.raw(theta_of(fit))
     np.testing.assert_allclose(np.append(w, b), [*np.arange(7.0), 2.0], atol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ITERATIVE)
+def test_a_fraction_as_label_is_two_weighted_rows(solver: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), weights(200), True, 0.0, 0.1, loss=LOSSES["logistic"])
+    share = np.clip(rows.label, 0.0, 1.0)
+    twice = Rows(
+        np.vstack([rows.dense] * 2),
+        np.repeat([1.0, 0.0], 200),
+        np.concatenate([rows.weights * share, rows.weights * (1.0 - share)]),
+    )
+    once = solve(replace(rows, label=share).local(), problem, solver)
+    np.testing.assert_allclose(theta_of(solve(twice.local(), problem, solver)), theta_of(once), atol=1e-8)
 
 
 @every_solver

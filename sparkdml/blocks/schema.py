@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -95,6 +96,11 @@ def quoted(name: str) -> Column:
     """The top-level column of this name, whatever characters it has."""
     escaped = name.replace("`", "``")
     return F.col(f"`{escaped}`")
+
+
+def numbers_of(vectors: Column) -> Column:
+    """A column of vectors as arrays; null where the vector is, on which `vector_to_array` alone would fail."""
+    return F.when(vectors.isNotNull(), vector_to_array(vectors))
 
 
 def _require_numeric(schema: StructType, name: str, what: str) -> None:

@@ -20,9 +20,8 @@ from sparkdml.jobkit.scoring import check_tally, missing_features, scored, tally
 from sparkdml.jobkit.session import get_spark
 from sparkdml.jobkit.signals import orderly_end
 from sparkdml.jobkit.tables import add_table_flags, dated
-from sparkdml.regression import LinearRegressionSummary
 from sparkdml.storage import Storage
-from sparkdml.summary import align
+from sparkdml.summary import Summary, align
 
 METRICS = "metrics.json"
 
@@ -68,7 +67,8 @@ def _parser() -> JobParser:
     output.add_argument(
         "--plots",
         action="store_true",
-        help="draw residuals and calibration as PNG; needs sparkdml[plot] (default: off)",
+        help="draw as PNG: residuals and calibration, or of a classifier the ROC curve, the precision-recall curve and "
+        "the calibration; needs sparkdml[plot] (default: off)",
     )
     add_running_flags(parser)
     return parser
@@ -78,7 +78,7 @@ def _evaluate(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any
     """Check everything that can be checked, score, measure, print; with an output write. Returns the result."""
     start = time.perf_counter()
     storage = Storage(spark)
-    saved, table, prediction = load_and_read(spark, storage, options)
+    saved, table, names = load_and_read(spark, storage, options)
     model = saved.model
     weight = options.weight or (model.getOrDefault("weightCol") if model.isDefined("weightCol") else None)
     label = options.label or model.getOrDefault("labelCol")
@@ -89,13 +89,14 @@ def _evaluate(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any
     told: dict[str, Any] = {"model": saved.path, "version": saved.version, "output": path}
     if options.dry_run:
         return {"status": "checked", **told, "label": label, "weight": weight}
-    summary, counts, predictions = _measure(saved, table, prediction, label, weight, options.handle_invalid == "skip")
+    columns = {"labelCol": label, "weightCol": weight, **names}
+    summary, counts, predictions = _measure(saved, table, names, columns, options.handle_invalid == "skip")
     result = {"metrics": finite(summary.metrics()), **counts}
     print(align([["Metric", "Value"], *([name, f"{value:.6g}"] for name, value in summary.metrics().items())]))
     print(f"\nRows: {counts['rows']:,}   skipped: {counts['rows_skipped']:,}")
     if path:
         with replaced_directory(storage, path, options.overwrite) as directory:
-            pictures = plots.regression_plots(predictions, label, prediction, weight) if options.plots else {}
+            pictures = plots.pictures(summary, predictions) if options.plots else {}
             with publishing(path):
                 for name, content in {**pictures, METRICS: json_line({**told, **result}).encode() + b"\n"}.items():
                     storage.write(f"{directory}/{name}", content)
@@ -104,18 +105,20 @@ def _evaluate(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any
 
 
 def _measure(
-    saved: SavedModel, table: DataFrame, prediction: str, label: str, weight: str | None, skip: bool
-) -> tuple[LinearRegressionSummary, dict[str, int], DataFrame]:
-    """The metrics, how many rows they are of, and the rows that have predictions. One job."""
+    saved: SavedModel, table: DataFrame, names: dict[str, str], columns: dict[str, Any], skip: bool
+) -> tuple[Summary, dict[str, int], DataFrame]:
+    """The metrics, how many rows they are of, and the rows that have predictions. One job.
+
+    `columns` are the roles of the columns, by the fields of the model's `Scoring`.
+    """
     seen = Observation("scored")
-    rows = scored(saved, table, prediction).observe(seen, *tally(saved, prediction))
-    rows = rows.where(quoted(prediction).isNotNull())
-    scoring = saved.model._scoring(None)  # type: ignore[attr-defined]
-    columns = {"labelCol": label, "weightCol": weight, "predictionCol": prediction}
-    summary = LinearRegressionSummary(replace(scoring, **columns, skip=skip, predict=lambda: rows))
+    there = quoted(names["predictionCol"]).isNotNull()
+    rows = scored(saved, table, names).observe(seen, *tally(saved, names)).where(there)
+    scoring = replace(saved.model._scoring(None), **columns, skip=skip, predict=lambda: rows)
+    summary = saved.model._summary_class(scoring)
     summary.metrics()
     check_tally(saved, seen.get)
     if seen.get["rows_null"] and not skip:
         raise missing_features(saved, table)
     counted = {"rows": summary.numInstances, "rows_skipped": int(seen.get["rows"]) - summary.numInstances}
-    return summary, counted, scored(saved, table, prediction).where(quoted(prediction).isNotNull())
+    return summary, counted, scored(saved, table, names).where(there)

@@ -1,6 +1,7 @@
 """Pictures of how good predictions are, drawn from counts: the rows stay where they are."""
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkdml.blocks.schema import quoted
+from sparkdml.classification import BinaryLogisticRegressionSummary
+from sparkdml.evaluation import BinaryMetrics
 from sparkdml.jobkit.failures import EnvironmentProblem
+from sparkdml.regression import LinearRegressionSummary
+from sparkdml.summary import Summary
 
 _SLICES = 25  # of the predictions, with as many rows in each
 _BINS = 60  # of the residuals, of one width
@@ -26,20 +31,57 @@ def require_matplotlib() -> None:
         raise EnvironmentProblem("--plots needs matplotlib: pip install 'sparkdml[plot]' brings it.") from missing
 
 
-def regression_plots(predictions: DataFrame, label: str, prediction: str, weight: str | None) -> dict[str, bytes]:
-    """Two pictures as PNG: ``residuals.png`` and ``calibration.png``. Two jobs over the rows, all have a prediction.
+def pictures(summary: Summary, predictions: DataFrame) -> dict[str, bytes]:
+    """The pictures of the model's family as PNG, by file name.
 
     Parameters
     ----------
+    summary : Summary
+        Of the predictions: their metrics, and what their columns are called.
     predictions : DataFrame
-        Rows with the columns `label`, `prediction` and `weight` (None: each row weighs one).
+        The rows, all of which have a prediction.
     """
-    p, y = quoted(prediction).cast("double"), quoted(label).cast("double")
+    return _PICTURES[type(summary)](summary, predictions)
+
+
+def _regression(summary: LinearRegressionSummary, predictions: DataFrame) -> dict[str, bytes]:
+    """Residuals and calibration; two jobs over the rows."""
+    weight = summary._scoring.weightCol
+    p, y = quoted(summary.predictionCol).cast("double"), quoted(summary.labelCol).cast("double")
     s = quoted(weight).cast("double") if weight else F.lit(1.0)
     rows = predictions.select(p.alias("p"), y.alias("y"), (y - p).alias("r"), s.alias("s")).na.drop()
     slices, bins = _edges(rows)
     found = _counts(rows, slices, bins)
     return {"residuals.png": _draw_residuals(found, slices, bins), "calibration.png": _draw_calibration(found)}
+
+
+def _classification(summary: BinaryLogisticRegressionSummary, predictions: DataFrame) -> dict[str, bytes]:
+    """ROC and precision-recall curve and calibration, all from the counts behind the metrics; no job."""
+    known = summary._complete()
+    assert known.bins is not None and known.thresholds is not None
+    area, share = f"area {known.area_under_roc:.4f}", known.label_mean
+    roc = _draw_curve(
+        known.roc, [[0.0, 0.0], [1.0, 1.0]], ("false positive rate", "true positive rate"), f"ROC, {area}"
+    )
+    area = f"area {known.area_under_pr:.4f}"
+    pr = _draw_curve(known.pr, [[0.0, share], [1.0, share]], ("recall", "precision"), f"Precision and recall, {area}")
+    return {"roc.png": roc, "precision_recall.png": pr, "calibration.png": _draw_calibration(_slices(known))}
+
+
+_PICTURES: dict[type, Callable[..., dict[str, bytes]]] = {
+    LinearRegressionSummary: _regression,
+    BinaryLogisticRegressionSummary: _classification,
+}
+
+
+def _slices(known: BinaryMetrics) -> dict[str, np.ndarray]:
+    """Weight, sum s p and sum s y of slices of the probabilities, with as much weight in each as there can be."""
+    assert known.bins is not None and known.thresholds is not None
+    weight = known.bins.sum(axis=1)
+    middle = np.cumsum(weight) - weight / 2
+    which = np.minimum((middle / weight.sum() * _SLICES).astype(int), _SLICES - 1)
+    columns = {"weight": weight, "prediction": weight * known.thresholds, "label": known.bins[:, 1]}
+    return {name: np.bincount(which, column, _SLICES) for name, column in columns.items()}
 
 
 def _edges(rows: DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +130,16 @@ def _draw_residuals(found: dict[str, np.ndarray], slices: np.ndarray, bins: np.n
     side.barh(middle, found["bins"][:, 1:-1].sum(axis=0), height=np.diff(bins), color=_BLUE)
     side.axhline(0.0, color=_GREY, linewidth=1)
     side.set(xlabel="weight", title="all")
+    return _png(figure)
+
+
+def _draw_curve(points: np.ndarray, chance: list[list[float]], names: tuple[str, str], title: str) -> bytes:
+    """A curve within the unit square, and the line of a model that knows nothing."""
+    figure, axes = _axes()
+    axes.plot(*np.array(chance).T, color=_GREY, linewidth=1, label="chance")
+    axes.plot(*points.T, color=_BLUE, label="the model")
+    axes.set(xlabel=names[0], ylabel=names[1], title=title)
+    axes.legend(frameon=False, loc="lower right")
     return _png(figure)
 
 

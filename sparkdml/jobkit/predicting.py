@@ -48,6 +48,11 @@ def add_model_flags(parser: JobParser) -> None:
         help="the output of a training job, whose latest version is taken, one version of it, or a saved model",
     )
     group.add_argument("--prediction-col", metavar="COLUMN", help="name of the predictions (default: as in training)")
+    group.add_argument(
+        "--probability-col",
+        metavar="COLUMN",
+        help="of a classifier: name of the probabilities that the label is 1 (default: as in training)",
+    )
 
 
 def _parser() -> JobParser:
@@ -77,7 +82,7 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
     """Check everything that can be checked, then score and write, unless this very run did so already."""
     start = time.perf_counter()
     storage, path = Storage(spark), dated(options.output, options.logical_date).rstrip("/") or "/"
-    saved, table, prediction = load_and_read(spark, storage, options)
+    saved, table, names = load_and_read(spark, storage, options)
     if options.output_format == "csv":
         _check_csv(table)
     record = _record(storage, saved, table, options)
@@ -88,9 +93,9 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
         return {"status": "published", **told, **counts, "seconds": round(time.perf_counter() - start, 3)}
     if options.dry_run:
         check_free(storage, path, options.overwrite)
-        return {"status": "checked", **told, "columns": [*table.columns, prediction]}
+        return {"status": "checked", **told, "columns": [*table.columns, *names.values()]}
     with replaced_directory(storage, path, options.overwrite) as directory:
-        counts = _write(saved, scored(saved, table, prediction), prediction, directory, options.output_format)
+        counts = _write(saved, scored(saved, table, names), names, directory, options.output_format)
         with publishing(path):
             storage.write(f"{directory}/{RUN}", json.dumps({**record, **counts}, indent=1).encode() + b"\n")
     print(f"{counts['rows']:,} rows scored, {counts['rows_null']:,} of them without a prediction, in {path}.")
@@ -99,14 +104,28 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
 
 def load_and_read(
     spark: SparkSession, storage: Storage, options: argparse.Namespace
-) -> tuple[SavedModel, DataFrame, str]:
-    """The model, a table that it fits, and the name of the predictions."""
+) -> tuple[SavedModel, DataFrame, dict[str, str]]:
+    """The model, a table that it fits, and the names of the columns that scoring adds, by the model's Params."""
     saved = load_saved(storage, options.model)
     size = {"numFeatures": str(saved.model.numFeatures)} if not saved.encoders else {}  # libsvm would count them
     table = read_table(spark, options, **size)
-    prediction: str = options.prediction_col or saved.model.getOrDefault("predictionCol")
-    check_table(saved, table.schema, prediction)
-    return saved, table, prediction
+    names = _output_names(saved, options)
+    check_table(saved, table.schema, names)
+    return saved, table, names
+
+
+def _output_names(saved: SavedModel, options: argparse.Namespace) -> dict[str, str]:
+    """What the columns that scoring adds are called: as the options say, else as in training."""
+    given = {"predictionCol": options.prediction_col, "probabilityCol": options.probability_col}
+    names: dict[str, str] = {}
+    for output, name in given.items():
+        if output in saved.model.numbers:
+            names[output] = name or saved.model.getOrDefault(output) or output.removesuffix("Col")
+        elif name:
+            raise UsageError(f"--{output.removesuffix('Col')}-col: {type(saved.model).__name__} has no such column.")
+    if len(set(names.values())) < len(names):
+        raise UsageError(f"--prediction-col and --probability-col are both {names['predictionCol']!r}.")
+    return names
 
 
 def _check_csv(table: DataFrame) -> None:
@@ -125,6 +144,7 @@ def _record(storage: Storage, saved: SavedModel, table: DataFrame, options: argp
         **decisive_options(options),
         "model": {name: file["sha256"] for name, file in contents(storage, saved.path).items()},
         "prediction_col": options.prediction_col,
+        "probability_col": options.probability_col,
         "output_format": options.output_format,
     }
     inputs = input_fingerprint(storage, table)
@@ -152,13 +172,13 @@ def _find(storage: Storage, path: str, key: str) -> dict[str, int] | None:
         return None
 
 
-def _write(saved: SavedModel, rows: DataFrame, prediction: str, directory: str, form: str) -> dict[str, int]:
+def _write(saved: SavedModel, rows: DataFrame, names: dict[str, str], directory: str, form: str) -> dict[str, int]:
     """Write the rows; they are counted on the way."""
     seen = Observation("scored")
     log.info("scoring with %s", saved.path, extra={"context": {"model": saved.path, "version": str(saved.version)}})
     settings = {"header": "true"} if form == "csv" else {}
     with publishing(directory):
-        counted = rows.observe(seen, *tally(saved, prediction))
+        counted = rows.observe(seen, *tally(saved, names))
         counted.write.mode("overwrite").format(form).options(**settings).save(directory)
     check_tally(saved, seen.get)
     return {name: int(seen.get[name]) for name in ("rows", "rows_null")}

@@ -26,7 +26,7 @@ def feature_columns(saved: SavedModel) -> str | list[str]:
     return [name for name in saved.model.featureNames if name not in encoded]
 
 
-def check_table(saved: SavedModel, schema: StructType, prediction: str) -> None:
+def check_table(saved: SavedModel, schema: StructType, names: Mapping[str, str]) -> None:
     """Refuse a table that the model does not fit, by names, types and order of its columns, before a row is read.
 
     Raises
@@ -41,14 +41,19 @@ def check_table(saved: SavedModel, schema: StructType, prediction: str) -> None:
         if columns.kind == "vector" and columns.names is not None:
             _check_names(columns.names, saved.model.featureNames, columns.features[0])
     check_categories(schema, [name for name, _, _ in known_levels(saved.encoders)], [])
-    if taken := [name for name in schema.names if name == prediction or name.startswith(PREFIX)]:
-        raise ColumnError(f"the table has a column {taken[0]!r} already: choose another name with --prediction-col.")
+    for output, name in names.items():
+        if name in schema.names:
+            flag = f"--{output.removesuffix('Col')}-col"
+            raise ColumnError(f"the table has a column {name!r} already: choose another name with {flag}.")
+    if taken := [name for name in schema.names if name.startswith(PREFIX)]:
+        raise ColumnError(f"the table has a column {taken[0]!r}; names that begin so are taken: rename it.")
 
 
-def scored(saved: SavedModel, table: DataFrame, prediction: str) -> DataFrame:
-    """The table with a column of predictions, lazily; null where a feature is missing or NaN.
+def scored(saved: SavedModel, table: DataFrame, names: Mapping[str, str]) -> DataFrame:
+    """The table with a column of each of the model's `numbers`, lazily; nulls where a feature is missing or NaN.
 
-    So it is where a category has a level that training did not see, unless the model takes it for the reference.
+    `names` are those of the columns, by the Params of the model. A row also has nulls where a category has a level that
+    training did not see, unless the model takes it for the reference.
     """
     levels = known_levels(saved.encoders)
     rows = table.withColumn(_SCORABLE, reduce(and_, [_scorable(*each) for each in levels], F.lit(True)))
@@ -56,17 +61,21 @@ def scored(saved: SavedModel, table: DataFrame, prediction: str) -> DataFrame:
     for name, seen, _ in levels:  # the encoders refuse what is missing or unseen, in rows that are not scored too
         rows = rows.withColumn(name, F.when(is_known(name, seen), quoted(name).cast("string")).otherwise(seen[-1]))
     model: Any = saved.model.copy()
-    for stage in (*saved.encoders, model.setPredictionCol(prediction)):
+    model._set(**{output: names.get(output, "") for output in model._outputs})
+    for stage in (*saved.encoders, model):
         rows = stage.transform(rows)
-    number = F.nanvl(quoted(prediction), F.lit(None).cast("double"))
+    numbers = {name: model.number(output, quoted(name)) for output, name in names.items()}
+    nothing = F.lit(None).cast("double")
+    added = [F.when(quoted(_SCORABLE), F.nanvl(each, nothing)).alias(name) for name, each in numbers.items()]
     encoded = {name for name, _, _ in levels}
     kept = [quoted(_KEPT + name).alias(name) if name in encoded else quoted(name) for name in table.columns]
-    return rows.select(*kept, F.when(quoted(_SCORABLE), number).alias(prediction))
+    return rows.select(*kept, *added)
 
 
-def tally(saved: SavedModel, prediction: str) -> list[Column]:
+def tally(saved: SavedModel, names: Mapping[str, str]) -> list[Column]:
     """What to count of the scored rows while they pass by, for `check_tally`."""
-    counts = [F.count(F.lit(1)).alias("rows"), F.count_if(quoted(prediction).isNull()).alias("rows_null")]
+    null = quoted(names["predictionCol"]).isNull()
+    counts = [F.count(F.lit(1)).alias("rows"), F.count_if(null).alias("rows_null")]
     for i, (name, levels) in enumerate(_strict(saved)):
         unseen = F.when(~is_known(name, levels), quoted(name).cast("string"))
         counts += [F.count(unseen).alias(f"unseen_{i}"), F.max(unseen).alias(f"example_{i}")]

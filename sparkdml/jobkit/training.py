@@ -214,6 +214,7 @@ def _fit(estimator: Any, table: DataFrame, options: argparse.Namespace) -> _Fitt
     saved, skipped = _fit_encoded(estimator, table, options) if options.categorical else (estimator.fit(table), 0)
     model: Any = saved.stages[-1] if isinstance(saved, PipelineModel) else saved
     seconds = round(time.perf_counter() - start, 3)
+    metrics = finite(model.summary.metrics())
     print(model.summary)
     if options.categorical:
         print(f"Reference levels, whose coefficients are zero: {', '.join(references(saved))}")
@@ -222,7 +223,7 @@ def _fit(estimator: Any, table: DataFrame, options: argparse.Namespace) -> _Fitt
             f"The solver stopped after {model.summary.passes} passes without converging "
             f"({model.summary.stopReason}); a larger --max-iter or --tol lets it, and nothing was published."
         )
-    return _Fitted(saved, _measured(model, seconds, skipped), finite(model.summary.metrics()))
+    return _Fitted(saved, _measured(model, seconds, skipped), metrics)
 
 
 def _fit_encoded(estimator: Any, table: DataFrame, options: argparse.Namespace) -> tuple[PipelineModel, int]:

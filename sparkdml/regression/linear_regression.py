@@ -3,34 +3,31 @@
 from typing import Any, Self
 
 import numpy as np
-from pyspark import SparkContext, keyword_only
-from pyspark.ml.common import _py2java
-from pyspark.ml.linalg import DenseVector, Vector
+from pyspark import keyword_only
+from pyspark.ml.linalg import Vector
 from pyspark.ml.regression import LinearRegressionModel as PySparkLinearRegressionModel
 from pyspark.ml.regression import RegressionModel, Regressor
-from pyspark.sql import DataFrame
 
-from sparkdml.arrays import require
 from sparkdml.blocks.stats import Statistics
-from sparkdml.engine.data import Data, gram_shift
+from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
-from sparkdml.engine.spark_data import SparkData
-from sparkdml.errors import DataError
-from sparkdml.estimator import LinearEstimator, warn_data
+from sparkdml.errors import DataError, ParamError, SolverError
+from sparkdml.estimator import LinearEstimator, warn_constant_columns, warn_data
 from sparkdml.evaluation import RegressionMetrics
-from sparkdml.model import LinearModel, dense
+from sparkdml.model import LinearModel
+from sparkdml.optim.gram import Quadratic
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.problem import Problem
+from sparkdml.optim.queries import GramSums
 from sparkdml.optim.solvers import Normal, Solver
 from sparkdml.optim.solvers.auto import choose
-from sparkdml.optim.standardize import standardized_problem
+from sparkdml.optim.solvers.normal import NormalState, solve_ridge
 from sparkdml.params import accessors
 from sparkdml.regression.linear_params import LinearRegressionParams
 from sparkdml.regression.linear_summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
-    Scoring,
-    Training,
+    LinearTraining,
 )
 
 
@@ -159,24 +156,20 @@ class LinearRegression(
             self._require_gram(data, problem, "solver='normal'")
         return problem, self._make_solver(name)
 
+    def _check_params(self) -> None:
+        super()._check_params()
+        sparse = self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0
+        if self.getOrDefault("computeStatistics") and sparse:
+            raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
+
     def _problem(self, statistics: Statistics) -> Problem:
         deviation = np.sqrt(statistics.variance)
-        params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
-        return standardized_problem(
-            LOSSES[self.getOrDefault("loss")],
-            mean=statistics.center[:-1],
-            deviation=deviation[:-1],
-            label_mean=float(statistics.center[-1]),
-            shift=gram_shift(statistics),
-            l2_divisor=float(deviation[-1]) or 1.0,
-            **{name: self.getOrDefault(name) for name in params},
-        )
+        loss = LOSSES[self.getOrDefault("loss")]
+        return self._problem_of(loss, statistics, deviation[:-1], l2_divisor=float(deviation[-1]) or 1.0)
 
     def _check(self, statistics: Statistics, problem: Problem) -> None:
         """Warn of, or refuse, what the statistics show to be degenerate."""
-        constant = np.flatnonzero(problem.scale == 0.0)
-        if len(constant) and not problem.fit_intercept and np.any(statistics.center[constant]):
-            warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
+        warn_constant_columns(statistics, problem)
         if statistics.variance[-1] > 0.0:
             return
         if problem.fit_intercept or statistics.center[-1] == 0.0:
@@ -187,32 +180,54 @@ class LinearRegression(
                 "the model cannot be regularized; set regParam=0 or fitIntercept=True."
             )
 
-    def _create_model(self, data: Data, fit: Fit) -> "LinearRegressionModel":
-        problem, state = fit.problem, fit.state
-        assert state.point is not None
-        w, b = problem.raw(state.point.theta)
+    def _training(self, data: Data, fit: Fit) -> LinearTraining:
         rank, inverse = self._infer(data, fit)
-        training = Training(
-            solver=fit.solver.name,
-            stopReason=str(state.stop),
-            converged=state.stop.converged,
-            passes=fit.passes,
-            totalIterations=state.iterations,
-            numSkipped=getattr(data, "skipped", 0),
-            numFilled=getattr(data, "filled", 0),
-            rank=rank,
-            objectiveHistory=state.history,
-            estimates=np.append(w[:, 0], b) if problem.fit_intercept else w[:, 0],
-            inverseDiagonal=inverse,
-        )
-        self._warn(fit, rank)
-        model: LinearRegressionModel = self._adopt(
-            LinearRegressionModel(dense(w[:, 0]), float(b[0]), data.feature_names, None, getattr(data, "means", None))
-        )
-        scoring = model._scoring(data.frame if isinstance(data, SparkData) else None)
-        metrics = _training_metrics(data.statistics, fit)
-        model._summary = LinearRegressionTrainingSummary(scoring, metrics, training, data.feature_names)
-        return model
+        columns = np.count_nonzero(fit.problem.scale) + int(fit.problem.fit_intercept)
+        if 0 <= rank < columns:
+            warn_data(
+                f"the columns are linearly dependent (rank {rank} of {columns}): the coefficients are those of least "
+                "norm in standardized units, and there are no standard errors."
+            )
+        return LinearTraining(**self._told(data, fit), rank=rank, inverseDiagonal=inverse)
+
+    def _require_gram(self, data: Data, problem: Problem, what: str) -> None:
+        """Refuse a Gram matrix that the driver cannot hold, instead of ending the driver with it."""
+        size = problem.gram_query().size
+        if not data.fits_driver(size):
+            raise SolverError(
+                f"{what} needs a Gram matrix of {size >> 20:,} MB, more than a quarter of what the driver can receive: "
+                "raise spark.driver.memory and spark.driver.maxResultSize, or take solver='l-bfgs'."
+            )
+
+    def _infer(self, data: Data, fit: Fit) -> tuple[int, np.ndarray]:
+        """The rank, and the diagonal of the inverse that the standard errors need: free with a Gram, else by a pass."""
+        if isinstance(fit.state, NormalState):
+            return fit.state.rank, fit.state.inverse_diagonal
+        if not self.getOrDefault("computeStatistics"):
+            return -1, np.empty(0)
+        self._require_gram(data, fit.problem, "computeStatistics=True")
+        (gram,) = data.run([fit.problem.gram_query()])
+        fit.passes += 1
+        assert isinstance(gram, GramSums)
+        _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)
+        return rank, inverse
+
+    def _metrics(self, statistics: Statistics, fit: Fit) -> RegressionMetrics:
+        """The metrics that the last answer of a fit implies, without looking at the rows again.
+
+        With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so
+        sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m.
+        """
+        point = fit.state.point
+        assert point is not None
+        mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
+        squared = 2.0 * point.loss
+        r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
+        prediction_m2 = max(m2 + weight * (squared + 2.0 * r_y), 0.0)
+        return RegressionMetrics(statistics.count, weight, mean, m2, prediction_m2, weight * squared)
+
+    def _new_model(self, *parts: Any) -> "LinearRegressionModel":
+        return LinearRegressionModel(*parts)
 
 
 @accessors
@@ -227,96 +242,15 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
     featureNames : the features' names, in the order of the coefficients.
     """
 
-    def __init__(
-        self,
-        coefficients: DenseVector,
-        intercept: float,
-        feature_names: tuple[str, ...],
-        summary: LinearRegressionTrainingSummary | None = None,
-        feature_means: np.ndarray | None = None,
-    ) -> None:
-        super().__init__(feature_names, summary, feature_means)
-        self.coefficients = coefficients
-        self.intercept = intercept
-        self.scale = 1.0
+    scale = 1.0
+    _pyspark_class = PySparkLinearRegressionModel
+    _java_class = "org.apache.spark.ml.regression.LinearRegressionModel"
+    _summary_class = LinearRegressionSummary
+    _training_summary_class = LinearRegressionTrainingSummary
 
     def predict(self, value: Vector) -> float:
         """The prediction for one vector of features."""
-        if self.featureMeans is not None:
-            value = dense(np.where(np.isnan(value.toArray()), self.featureMeans, value.toArray()))
-        return float(self.coefficients.dot(value)) + self.intercept  # type: ignore[arg-type]
-
-    def evaluate(self, dataset: DataFrame) -> LinearRegressionSummary:
-        """The metrics of the model on a labelled table, computed when they are asked for."""
-        if not isinstance(dataset, DataFrame):
-            raise TypeError(f"dataset must be a DataFrame but got {type(dataset)}.")
-        return LinearRegressionSummary(self._scoring(dataset))
-
-    def to_pyspark(self) -> PySparkLinearRegressionModel:
-        """The `pyspark.ml` model with the same coefficients and columns; it needs a running session."""
-        context = SparkContext._active_spark_context
-        assert context is not None and context._jvm is not None
-        java_class = context._jvm.org.apache.spark.ml.regression.LinearRegressionModel
-        java_model = java_class(self.uid, _py2java(context, self.coefficients), float(self.intercept))
-        model = PySparkLinearRegressionModel(java_model)
-        return model.setFeaturesCol(self.getFeaturesCol()).setPredictionCol(self.getPredictionCol())
-
-    def _scoring(self, dataset: DataFrame | None) -> Scoring:
-        """How to score a table with this model as it is now."""
-        features = self._features()
-        scorer = self.copy()
-        return Scoring(
-            self.getLabelCol(),
-            features if isinstance(features, str) else ",".join(features),
-            self.getPredictionCol(),
-            self.getOrDefault("weightCol") if self.isDefined("weightCol") else None,
-            self.numFeatures,
-            self.getOrDefault("fitIntercept"),
-            self.getOrDefault("handleInvalid") == "skip",
-            None if dataset is None else lambda: scorer.transform(dataset),
-        )
-
-    def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        values: dict[str, Any] = {"featureNames": list(self.featureNames), "summary": None}
-        found = {"coefficients": self.coefficients.toArray(), "intercept": np.array([self.intercept])}
-        if self.featureMeans is not None:
-            found["featureMeans"] = self.featureMeans
-        if self._summary is not None:
-            values["summary"], summary_arrays = self._summary._content()
-            found.update({f"summary.{name}": array for name, array in summary_arrays.items()})
-        return values, found
-
-    @classmethod
-    def _from_content(cls, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        require(set(values) == {"featureNames", "summary"}, "the model has unknown or missing fields")
-        names = tuple(values["featureNames"])
-        summary_arrays = {
-            name.removeprefix("summary."): arrays.pop(name) for name in list(arrays) if name.startswith("summary.")
-        }
-        means = arrays.pop("featureMeans", None)
-        require(set(arrays) == {"coefficients", "intercept"}, "the model has unknown or missing arrays")
-        shapes = (arrays["coefficients"].shape, arrays["intercept"].shape)
-        require(shapes == ((len(names),), (1,)), "the coefficients do not match the features' names")
-        require(means is None or means.shape == (len(names),), "the means do not match the features' names")
-        summary = None
-        if values["summary"] is not None:
-            summary = LinearRegressionTrainingSummary._from_content(values["summary"], summary_arrays, names)
-        return cls(dense(arrays["coefficients"]), float(arrays["intercept"][0]), names, summary, means)
+        return self._score_one(value)
 
     def __repr__(self) -> str:
         return f"LinearRegressionModel: uid={self.uid}, numFeatures={self.numFeatures}"
-
-
-def _training_metrics(statistics: Statistics, fit: Fit) -> RegressionMetrics:
-    """The metrics that the last answer of a fit implies, without looking at the rows again.
-
-    With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so
-    sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m.
-    """
-    point = fit.state.point
-    assert point is not None
-    mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
-    squared = 2.0 * point.loss
-    r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
-    prediction_m2 = max(m2 + weight * (squared + 2.0 * r_y), 0.0)
-    return RegressionMetrics(statistics.count, weight, mean, m2, prediction_m2, weight * squared)

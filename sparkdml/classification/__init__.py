@@ -1,0 +1,16 @@
+"""Classification, with the import path of pyspark.ml: `from sparkdml.classification import LogisticRegression`."""
+
+from sparkdml.classification.logistic_regression import LogisticRegression, LogisticRegressionModel
+from sparkdml.classification.logistic_summary import (
+    BinaryLogisticRegressionSummary,
+    BinaryLogisticRegressionTrainingSummary,
+    LogisticRegressionSummary,
+)
+
+__all__ = [
+    "BinaryLogisticRegressionSummary",
+    "BinaryLogisticRegressionTrainingSummary",
+    "LogisticRegression",
+    "LogisticRegressionModel",
+    "LogisticRegressionSummary",
+]

@@ -1,0 +1,82 @@
+"""The Params of logistic regression."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasSolver, HasThreshold, HasThresholds
+
+from sparkdml.errors import ParamError
+from sparkdml.params import FitParams, choice, number
+
+FAMILIES = ("auto", "binomial", "multinomial")
+SOLVERS = ("auto", "l-bfgs", "gd")
+
+
+class LogisticRegressionParams(
+    FitParams, HasSolver, HasThreshold, HasProbabilityCol, HasThresholds, HasRawPredictionCol
+):
+    """The Params of the estimator and of its model.
+
+    `threshold` and `thresholds` say the same in two ways: [t0, t1] is the threshold t1 / (t0 + t1). Setting one
+    clears the other; where both are set at once, in a constructor or a param map, they must agree to 1e-5.
+    """
+
+    solver = choice("solver", "the method of minimization.", SOLVERS)
+    family = choice("family", "the distribution of the label; multinomial is not there yet.", FAMILIES)
+    threshold = number("threshold", "a row whose probability of a 1 is above this is predicted a 1.", 0.0, 1.0)
+
+    def _thresholds(value: Any) -> list[float]:
+        found = TypeConverters.toListFloat(value)
+        if not all(0.0 <= each < float("inf") for each in found) or sum(each > 0.0 for each in found) < len(found) - 1:
+            raise ParamError(f"thresholds={found!r}: they must be at least 0, and at most one may be 0.")
+        return found
+
+    thresholds: Param[list[float]] = Param(
+        Params._dummy(), "thresholds", "threshold as two numbers: t0, t1 stands for t1 / (t0 + t1).", _thresholds
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(solver="auto", family="auto", threshold=0.5)
+
+    def setThreshold(self, value: float) -> Self:
+        """Set threshold, and clear thresholds."""
+        self._set(threshold=value).clear(self.thresholds)
+        return self
+
+    def getThreshold(self) -> float:
+        """The threshold, also where it is given by `thresholds`; ParamError where both are set and disagree."""
+        self._check_thresholds()
+        return _equivalent(self.getOrDefault("thresholds")) if self.isSet("thresholds") else self._plain_threshold()
+
+    def setThresholds(self, value: Sequence[float]) -> Self:
+        """Set thresholds, and clear threshold."""
+        self._set(thresholds=value).clear(self.threshold)
+        return self
+
+    def getThresholds(self) -> list[float]:
+        """The thresholds, also where they are given by `threshold`; ParamError where both are set and disagree."""
+        self._check_thresholds()
+        if self.isSet("thresholds"):
+            return list(self.getOrDefault("thresholds"))
+        return [1.0 - self._plain_threshold(), self._plain_threshold()]
+
+    def _plain_threshold(self) -> float:
+        return float(self.getOrDefault("threshold"))
+
+    def _check_thresholds(self) -> None:
+        if not self.isSet("thresholds"):
+            return
+        thresholds = self.getOrDefault("thresholds")
+        if len(thresholds) != 2:
+            raise ParamError(f"thresholds={thresholds!r}: a binomial model needs two of them.")
+        if self.isSet("threshold") and abs(self._plain_threshold() - _equivalent(thresholds)) >= 1e-5:
+            raise ParamError(
+                f"threshold={self._plain_threshold():g} and thresholds={thresholds!r}, which stand for "
+                f"{_equivalent(thresholds):g}, contradict each other: set one of them."
+            )
+
+
+def _equivalent(thresholds: Sequence[float]) -> float:
+    return thresholds[1] / (thresholds[0] + thresholds[1])

@@ -1,0 +1,101 @@
+"""The jobs with a classifier: it is trained on labels of 0 and 1, and scored rows have a class and a probability."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from sklearn import metrics
+from sklearn.linear_model import LogisticRegression as Exact
+
+Run = Callable[..., Any]
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "breast_cancer.csv"
+TABLE = pd.read_csv(SAMPLE)
+X, Y = TABLE.drop(columns="malignant"), TABLE.malignant
+ARGV = ("--label", "malignant", "--reg-param", "0.01", "--tol", "1e-9")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+def model(run: Run, kept: Path) -> str:
+    """Published once."""
+    if not (kept / "model").exists():
+        assert run("train_logreg", "--input", SAMPLE, *ARGV, "--output", kept / "model").code == 0
+    return str(kept / "model")
+
+
+def exact() -> np.ndarray:
+    """The probabilities by scikit-learn: the same penalty on standardized columns is 1 / (n lambda)."""
+    A = (X - X.mean()) / X.std(ddof=1)
+    return Exact(C=1.0 / (len(A) * 0.01), tol=1e-10, max_iter=1000).fit(A, Y).predict_proba(A)[:, 1]
+
+
+def test_without_an_input_it_trains_on_the_sample(run: Run) -> None:
+    ended = run("train_logreg", "--reg-param", "0.01")
+    assert (ended.code, ended.result["status"], ended.result["rows"]) == (0, "trained", len(TABLE))
+    assert ended.result["converged"]
+    assert ended.result["metrics"]["auc"] > 0.98
+    assert all(name in ended.out for name in (*X.columns, "log loss", "AUC"))
+
+
+def test_scored_rows_have_a_class_and_a_probability(run: Run, model: str, spark: SparkSession, tmp_path: Path) -> None:
+    holes = TABLE.copy()
+    holes.loc[3, "mean_area"] = None
+    holes.to_csv(tmp_path / "holes.csv", index=False)
+    argv = ("--model", model, "--input", tmp_path / "holes.csv", "--output", tmp_path / "scores")
+    ended = run("predict", *argv, "--output-format", "csv", "--probability-col", "p")
+    assert ended.code == 0, ended.result
+    assert (ended.result["rows"], ended.result["rows_null"]) == (len(TABLE), 1)
+    found = spark.read.csv(str(tmp_path / "scores"), header=True, inferSchema=True).toPandas()
+    assert found.columns.tolist() == [*TABLE.columns, "prediction", "p"]
+    there = found.p.notna()
+    assert (~there).tolist() == found.prediction.isna().tolist() == found.mean_area.isna().tolist()
+    np.testing.assert_allclose(found.p[there], exact()[there], atol=1e-6)
+    assert (found.prediction[there] == (found.p[there] > 0.5)).all()
+    for wrong, code in (({"--probability-col": "mean_area"}, 65), ({"--probability-col": "prediction"}, 64)):
+        refused = run(
+            "predict", *argv[:4], "--output", tmp_path / "other", *(each for pair in wrong.items() for each in pair)
+        )
+        assert (refused.code, "--probability-col" in refused.result["error"]) == (code, True)
+
+
+def test_a_report_has_the_metrics_of_scikit_learn_and_its_pictures(run: Run, model: str, tmp_path: Path) -> None:
+    argv = ("--model", model, "--input", SAMPLE, "--output", tmp_path / "report")
+    ended = run("evaluate", *argv, "--plots", "--weight", "mean_radius")
+    p, s, found = exact(), TABLE.mean_radius, ended.result["metrics"]
+    expected = {
+        "log_loss": metrics.log_loss(Y, p, sample_weight=s),
+        "auc": metrics.roc_auc_score(Y, p, sample_weight=s),
+        "accuracy": metrics.accuracy_score(Y, p > 0.5, sample_weight=s),
+        "f1": metrics.f1_score(Y, p > 0.5, sample_weight=s),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "calibration.png",
+        "metrics.json",
+        "precision_recall.png",
+        "roc.png",
+    ]
+    assert json.loads((tmp_path / "report" / "metrics.json").read_text())["metrics"] == found
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "report").glob("*.png"))
+
+
+def test_other_labels_and_other_models_are_refused(run: Run, model: str, tmp_path: Path) -> None:
+    refused = run("train_logreg", "--input", SAMPLE, *ARGV, "--with-column", "malignant=malignant * 2")
+    assert (refused.code, "212 labels other than 0 and 1 (such as 2)" in refused.result["error"]) == (65, True)
+    refused = run("evaluate", "--model", model, "--input", SAMPLE, "--label", "mean_radius")
+    assert (refused.code, "distinct labels" in refused.result["error"]) == (65, True)
+    argv = ("--input", SAMPLE, "--label", "mean_area", "--features", "mean_radius", "--output", tmp_path / "linear")
+    assert run("train_linreg", *argv).code == 0
+    argv = ("--model", tmp_path / "linear", "--input", SAMPLE, "--output", tmp_path / "scores")
+    refused = run("predict", *argv, "--probability-col", "p")
+    assert (refused.code, "LinearRegressionModel has no such column" in refused.result["error"]) == (64, True)
