@@ -57,8 +57,8 @@ def test_a_fit_that_was_interrupted_ends_with_the_same_bits(optimizer: str, rate
     solver = RuleDescent(tol=0.0, max_iter=25, optimizer=optimizer, learning_rate=rate)
     state = solver.init(problem)
     while state.stop is StopReason.RUNNING:
-        (answer,) = data.run([solver.query(problem, state)])
-        state = load_state(RuleDescentState, dump_state(solver.step(problem, state, answer)))  # type: ignore[arg-type]
+        answers = data.run(solver.queries(problem, state))
+        state = load_state(RuleDescentState, dump_state(solver.step(problem, state, answers)))  # type: ignore[arg-type]
     (fit,) = minimize([(problem, solver)], data)
     assert dump_state(state) == dump_state(fit.state)
 

@@ -125,8 +125,8 @@ def test_a_state_written_and_read_between_steps_ends_with_the_same_bits(solver: 
     through_bytes = method.init(problem)
     while through_bytes.stop is StopReason.RUNNING:
         through_bytes = load_state(method.state_class, dump_state(through_bytes))
-        (answer,) = data.run([method.query(problem, through_bytes)])
-        through_bytes = method.step(problem, through_bytes, answer)
+        answers = data.run(method.queries(problem, through_bytes))
+        through_bytes = method.step(problem, through_bytes, answers)
     through_bytes = load_state(method.state_class, dump_state(through_bytes))
     uninterrupted = minimize([(problem, method)], data)[0].state
     assert bits(through_bytes) == bits(uninterrupted)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -40,9 +41,10 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
     running = [Fit(problem, solver, solver.init(problem)) for problem, solver in fits]
     while pending := [fit for fit in running if fit.state.stop is StopReason.RUNNING]:
         started = time.perf_counter()
-        answers = data.run([fit.solver.query(fit.problem, fit.state) for fit in pending], reading)
-        for fit, answer in zip(pending, answers, strict=True):
-            fit.state = fit.solver.step(fit.problem, fit.state, answer)
+        asked = [fit.solver.queries(fit.problem, fit.state) for fit in pending]
+        answers = iter(data.run([query for queries in asked for query in queries], reading))
+        for fit, queries in zip(pending, asked, strict=True):
+            fit.state = fit.solver.step(fit.problem, fit.state, list(islice(answers, len(queries))))
             fit.passes += 1
             _require_finite(fit)
         _log(pending, len(running), time.perf_counter() - started)

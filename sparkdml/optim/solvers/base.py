@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -61,7 +62,7 @@ S = TypeVar("S", bound=State)
 
 @dataclass(frozen=True)
 class Solver(ABC, Generic[S]):
-    """A method of minimization: `init`, then `query` and `step` in turn until the state has a reason to stop.
+    """A method of minimization: `init`, then `queries` and `step` in turn until the state has a reason to stop.
 
     Parameters
     ----------
@@ -84,12 +85,12 @@ class Solver(ABC, Generic[S]):
         """The state before the first pass."""
 
     @abstractmethod
-    def query(self, problem: Problem, state: S) -> Query:
-        """What the solver asks of the data next."""
+    def queries(self, problem: Problem, state: S) -> list[Query]:
+        """What the solver asks of the data in the next pass."""
 
     @abstractmethod
-    def step(self, problem: Problem, state: S, answer: Any) -> S:
-        """The state after the answer."""
+    def step(self, problem: Problem, state: S, answers: Sequence[Any]) -> S:
+        """The state after the answers, one a query."""
 
 
 def check_admissible(solver: Solver, problem: Problem) -> None:

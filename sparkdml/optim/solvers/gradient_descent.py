@@ -1,5 +1,6 @@
 """Full-batch gradient descent whose step finds itself; proximal with L1."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -62,11 +63,13 @@ class GradientDescent(Solver[GradientDescentState]):
         none = np.empty((0, len(problem.start)))
         return GradientDescentState(trial=problem.start, steps=np.array([1.0 / problem.lipschitz]), S=none, Y=none)
 
-    def query(self, problem: Problem, state: GradientDescentState) -> Query:
-        return problem.gradient_query(state.trial)
+    def queries(self, problem: Problem, state: GradientDescentState) -> list[Query]:
+        return [problem.gradient_query(state.trial)]
 
-    def step(self, problem: Problem, state: GradientDescentState, answer: GradientSums) -> GradientDescentState:
-        point = problem.point(state.trial, answer)
+    def step(
+        self, problem: Problem, state: GradientDescentState, answers: Sequence[GradientSums]
+    ) -> GradientDescentState:
+        point = problem.point(state.trial, *answers)
         if state.current is None:
             return _look(problem, replace(begin(state, problem, point, self.max_iter), current=point))
         if _is_accepted(problem, state, point):

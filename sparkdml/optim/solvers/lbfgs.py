@@ -1,5 +1,6 @@
 """L-BFGS; with L1 as a proximal quasi-Newton method."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -57,14 +58,15 @@ class Lbfgs(Solver[LbfgsState]):
         n = len(problem.start)
         return LbfgsState(S=np.empty((0, n)), Y=np.empty((0, n)), direction=np.zeros(n))
 
-    def query(self, problem: Problem, state: LbfgsState) -> Query:
+    def queries(self, problem: Problem, state: LbfgsState) -> list[Query]:
         if state.point is None:
-            return problem.gradient_query(problem.start)
+            return [problem.gradient_query(problem.start)]
         if state.searching:
-            return problem.line_query(state.point.theta, state.direction, BACKTRACKS)
-        return problem.gradient_query(state.point.theta + state.t * state.direction)
+            return [problem.line_query(state.point.theta, state.direction, BACKTRACKS)]
+        return [problem.gradient_query(state.point.theta + state.t * state.direction)]
 
-    def step(self, problem: Problem, state: LbfgsState, answer: GradientSums | LineSums) -> LbfgsState:
+    def step(self, problem: Problem, state: LbfgsState, answers: Sequence[GradientSums | LineSums]) -> LbfgsState:
+        (answer,) = answers
         if isinstance(answer, LineSums):
             return _shorten(problem, state, answer)
         if state.point is None:

@@ -1,5 +1,6 @@
 """The normal equations: one pass for a Gram matrix, everything else on the driver."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -44,10 +45,11 @@ class Normal(Solver[NormalState]):
     def init(self, problem: Problem) -> NormalState:
         return NormalState()
 
-    def query(self, problem: Problem, state: NormalState) -> Query:
-        return problem.gram_query()
+    def queries(self, problem: Problem, state: NormalState) -> list[Query]:
+        return [problem.gram_query()]
 
-    def step(self, problem: Problem, state: NormalState, answer: GramSums) -> NormalState:
+    def step(self, problem: Problem, state: NormalState, answers: Sequence[GramSums]) -> NormalState:
+        (answer,) = answers
         quadratic = Quadratic.of(answer, problem)
         start = problem.objective(quadratic.point(problem.start - quadratic.origin))
         if np.any(problem.penalty.l1.strength):

@@ -1,5 +1,6 @@
 """Full-batch gradient descent by an update rule and a step size that the user chooses; proximal with L1."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,11 +82,11 @@ class RuleDescent(Solver[RuleDescentState]):
     def init(self, problem: Problem) -> RuleDescentState:
         return RuleDescentState(trial=problem.start)
 
-    def query(self, problem: Problem, state: RuleDescentState) -> Query:
-        return problem.gradient_query(state.trial)
+    def queries(self, problem: Problem, state: RuleDescentState) -> list[Query]:
+        return [problem.gradient_query(state.trial)]
 
-    def step(self, problem: Problem, state: RuleDescentState, answer: GradientSums) -> RuleDescentState:
-        point = problem.point(state.trial, answer)
+    def step(self, problem: Problem, state: RuleDescentState, answers: Sequence[GradientSums]) -> RuleDescentState:
+        point = problem.point(state.trial, *answers)
         if state.current is None:
             return self._begin(problem, state, point)
         with np.errstate(over="ignore", invalid="ignore"):  # of a step that was far too long; it is refused below
