@@ -11,7 +11,7 @@ import numpy as np
 
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.penalties import ElasticNet
-from sparkdml.optim.queries import Gradient, GradientSums, Gram, Line, LineSums, LocalEpoch, Units
+from sparkdml.optim.queries import Gradient, GradientSums, Gram, Line, LineSums, LocalEpoch, Sample, Units
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +84,9 @@ class Problem:
         w = u * self.inverse_scale[:, None]
         return w, c - self.center @ w
 
-    def gradient_query(self, theta: np.ndarray) -> Gradient:
-        """The query whose answer `point` turns into loss and gradient at theta."""
-        return Gradient(self.loss, *self.raw(theta), self.fold)
+    def gradient_query(self, theta: np.ndarray, sample: Sample | None = None) -> Gradient:
+        """The query whose answer `point` turns into loss and gradient at theta, of all rows or of a sample."""
+        return Gradient(self.loss, *self.raw(theta), self.fold, sample)
 
     def point(self, theta: np.ndarray, sums: GradientSums) -> Point:
         """Loss and gradient in the variables of the solver, by the chain rule through `raw`."""
