@@ -236,7 +236,7 @@ def walk(query: LocalEpoch, columns: int, rows: int, read: Callable[[], Iterable
 
 @dataclass(eq=False)
 class Skew:
-    """How a partition's gradient differs from that of all rows: its sums G, g, and that of its rows' squared lengths."""
+    """How a partition's gradient differs from that of all: its sums G, g, and the squared lengths of its rows'."""
 
     G: np.ndarray
     g: np.ndarray
