@@ -54,9 +54,9 @@ class LinearRegression(
         4096 features, else "l-bfgs".
     optimizer, learningRate, stepSize, momentum : with solver="gd", the update rule ("plain", "momentum", "nesterov",
         "adagrad", "rmsprop", "adam", "adamw"), how its step size goes on ("constant", "inverseScaling", "inverseTime",
-        "exponential", "step", "cosine", "plateau", "boldDriver", "barzilaiBorwein"), the first step size, for
-        standardized features, and the momentum. Each has a default that fits the data; with none of them set the
-        solver finds its own steps, which takes the fewest passes.
+        "exponential", "step", "cosine", "plateau", "boldDriver", "barzilaiBorwein", "lineSearch"), the first step
+        size, for standardized features, and the momentum. Each has a default that fits the data; with none of them
+        set the solver finds its own steps, which takes the fewest passes.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which "l-bfgs" and "gd" stop.
     numPartitions : tasks of a pass.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean

@@ -111,8 +111,8 @@ def _shrinkage(problem: Problem, state: GradientDescentState, refused: Point) ->
     assert state.current is not None
     way = refused.theta - state.current.theta
     here, there = problem.objective(state.current), problem.objective(refused)
-    slope = float(problem.smooth_gradient(state.current) @ way)
-    slope += problem.penalty.l1.value(refused.theta) - problem.penalty.l1.value(state.current.theta)
+    bend = problem.penalty.l1.change(state.current.theta, refused.theta)
+    slope = float(problem.smooth_gradient(state.current) @ way) + bend
     return float(np.clip(-slope / (2.0 * (there - here - slope)), *SHRINKAGE)) if np.isfinite(there) else SHRINKAGE[0]
 
 
