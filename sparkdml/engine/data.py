@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,8 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
 from sparkdml.errors import DataError
-from sparkdml.optim.queries import Answer, Query, Sample
+from sparkdml.optim.aggregation import aggregate
+from sparkdml.optim.queries import Answer, EachPartition, PerPartition, Query, Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +53,19 @@ class Data(ABC):
     ----------
     statistics : of the columns.
     feature_names : (d,).
+    partitions : how many there are.
     passes : how many passes were made.
     """
 
     statistics: Statistics
     feature_names: tuple[str, ...]
+    partitions: int
     passes: int = 0
+
+    @property
+    @abstractmethod
+    def partition_statistics(self) -> tuple[Statistics, ...]:
+        """The statistics of each partition, in order."""
 
     def run(self, queries: Sequence[Query], reading: Reading = DEFAULT_READING) -> list[Answer]:
         """Answer all queries in one pass."""
@@ -96,9 +104,14 @@ class LocalData(Data):
         if not block.rows:
             raise DataError("there are no rows: give at least one.")
         self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]
-        nodes = [((0, p), Statistics.of(part)) for p, part in enumerate(self.blocks)]
-        self.statistics = combine(nodes, partitions)[0][1]
+        self.partitions = partitions
+        self._parts = tuple(Statistics.of(part) for part in self.blocks)
+        self.statistics = root(combine([((0, p), part) for p, part in enumerate(self._parts)], partitions), partitions)
         self.feature_names = tuple(feature_names or (f"x{j}" for j in range(block.columns)))
+
+    @property
+    def partition_statistics(self) -> tuple[Statistics, ...]:
+        return self._parts
 
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
         nodes = []
@@ -119,22 +132,45 @@ class LocalData(Data):
 
 def answer(queries: Sequence[Query], columns: int, read: Callable[[Sample | None], Iterable[Block]]) -> list[Answer]:
     """The answers of one partition. Queries of the same sample share one reading of its rows, `read(sample)`."""
+    asked = [query.query if isinstance(query, EachPartition) else query for query in queries]
     groups: dict[Sample | None, list[int]] = {}
-    for i, query in enumerate(queries):
+    for i, query in enumerate(asked):
         groups.setdefault(getattr(query, "sample", None), []).append(i)
-    found: dict[int, Answer] = {}
+    found: dict[int, Any] = {}
     for sample, places in groups.items():
-        kernels = Kernels([queries[i] for i in places], columns)
+        kernels = Kernels([asked[i] for i in places], columns)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks whether the sums are finite
             for chunk in read(sample):
                 kernels.add(chunk)
         found.update(zip(places, kernels.answers(), strict=True))
-    return [found[i] for i in range(len(queries))]
+    return [
+        PerPartition((found[i],)) if isinstance(query, EachPartition) else found[i] for i, query in enumerate(queries)
+    ]
 
 
 def root(nodes: Sequence[Node], count: int) -> Any:
     """The value at the root of a tree of `count` partitions."""
     return dict(nodes)[height(count), 0]
+
+
+def aggregate_statistics(whole: Statistics, parts: Sequence[Statistics], name: str) -> Statistics:
+    """The statistics of all rows, but with moments that no few partitions decide.
+
+    Parameters
+    ----------
+    whole, parts : of all rows, and of each partition.
+    name : "median" or "trimmed_mean". The means are aggregated over the partitions, then the second moments about
+        those; counts, weights and labels stay those of all rows. A column that is the same number in most partitions
+        counts as one that never changes.
+    """
+    weights = np.array([part.weight for part in parts])
+    center = aggregate(name, np.array([part.center for part in parts]), weights)
+    with np.errstate(over="ignore", invalid="ignore"):  # such a partition is left out
+        moments = np.array([part.variance + np.square(part.center - center) for part in parts])
+    variance = aggregate(name, moments, weights)
+    changes = variance > 0.0
+    low, high = np.where(changes, whole.low, center), np.where(changes, whole.high, center)
+    return replace(whole, mean=center, m2=variance * whole.weight, low=low, high=high)
 
 
 FAR_FROM_ZERO = 10.0  # standard deviations from zero at which a mean would cost a Gram matrix two of its digits

@@ -3,14 +3,15 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
 from sparkdml.engine.data import DEFAULT_READING, Data, Reading
 from sparkdml.errors import DivergenceError
-from sparkdml.optim.problem import Problem
+from sparkdml.optim.aggregation import WEIGHTED_MEAN
+from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Solver, State, StopReason, check_admissible
 
 logger = logging.getLogger("sparkdml")
@@ -49,6 +50,23 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
             _require_finite(fit)
         _log(pending, len(running), time.perf_counter() - started)
     return running
+
+
+def exact_points(fits: Sequence[Fit], data: Data, reading: Reading = DEFAULT_READING) -> list[Point]:
+    """Loss and gradient of all rows where each fit ended: by one more pass for those that never saw exact sums."""
+    found = []
+    for fit in fits:
+        assert fit.state.point is not None
+        found.append(fit.state.point)
+    inexact = [i for i, fit in enumerate(fits) if fit.problem.aggregation != WEIGHTED_MEAN]
+    if inexact:
+        problems = [replace(fits[i].problem, aggregation=WEIGHTED_MEAN) for i in inexact]
+        queries = [problem.gradient_query(found[i].theta) for i, problem in zip(inexact, problems, strict=True)]
+        for i, problem, answer in zip(inexact, problems, data.run(queries, reading), strict=True):
+            with np.errstate(over="ignore", invalid="ignore"):  # of a partition that the fit left out
+                found[i] = problem.point(found[i].theta, answer)  # type: ignore[arg-type]
+            fits[i].passes += 1
+    return found
 
 
 def _require_finite(fit: Fit) -> None:

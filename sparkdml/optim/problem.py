@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparkdml.optim.aggregation import WEIGHTED_MEAN, aggregate
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.penalties import ElasticNet
-from sparkdml.optim.queries import Gradient, GradientSums, Gram, Line, LineSums
+from sparkdml.optim.queries import EachPartition, Gradient, GradientSums, Gram, Line, LineSums, PerPartition
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,8 @@ class Problem:
     start : theta where a solver begins, (n,).
     shift : where the Gram matrix is centred, (d + 1,): the features, then the label.
     fold : the rows of this fold are left out; -1 leaves out none.
+    aggregation : how the partitions' gradients make one, of `aggregation.AGGREGATIONS`. Unless it is a mean, what comes
+        of them is no function's gradient, and the loss of a point only tells how far it is from the others.
     """
 
     loss: Loss
@@ -55,6 +58,7 @@ class Problem:
     start: np.ndarray
     shift: np.ndarray
     fold: int = -1
+    aggregation: str = WEIGHTED_MEAN
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -83,12 +87,27 @@ class Problem:
         w = u * self.inverse_scale[:, None]
         return w, c - self.center @ w
 
-    def gradient_query(self, theta: np.ndarray) -> Gradient:
+    def gradient_query(self, theta: np.ndarray) -> Gradient | EachPartition:
         """The query whose answer `point` turns into loss and gradient at theta."""
-        return Gradient(self.loss, *self.raw(theta), self.fold)
+        query = Gradient(self.loss, *self.raw(theta), self.fold)
+        return query if self.aggregation == WEIGHTED_MEAN else EachPartition(query)
 
-    def point(self, theta: np.ndarray, sums: GradientSums) -> Point:
-        """Loss and gradient in the variables of the solver, by the chain rule through `raw`."""
+    def point(self, theta: np.ndarray, answer: GradientSums | PerPartition[GradientSums]) -> Point:
+        """Loss and gradient in the variables of the solver: of all rows, or aggregated over the partitions.
+
+        The coordinates of theta are aggregated, not those of raw gradients: a column with a large mean would leave
+        nothing but the difference of two medians.
+        """
+        if isinstance(answer, GradientSums):
+            return self._point(theta, answer)
+        with np.errstate(all="ignore"):  # of a partition that is empty or was corrupted, which is left out
+            points = [self._point(theta, part) for part in answer.parts]
+        stacked = np.array([np.concatenate([[point.loss], point.gradient, point.slope]) for point in points])
+        one = aggregate(self.aggregation, stacked, np.array([part.weight for part in answer.parts]))
+        return Point(theta, float(one[0]), one[1 : len(theta) + 1], one[len(theta) + 1 :])
+
+    def _point(self, theta: np.ndarray, sums: GradientSums) -> Point:
+        """The chain rule through `raw`."""
         gradient = (sums.w - np.outer(self.center, sums.b)) * self.inverse_scale[:, None]
         joined = self.join(gradient, sums.b) / sums.weight
         return Point(theta, sums.value / sums.weight, joined, sums.b / sums.weight)

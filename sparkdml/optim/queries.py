@@ -7,7 +7,7 @@ Where a query has a `fold`, the rows of that fold are left out; -1 leaves out no
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self, TypeAlias
+from typing import Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -158,5 +158,36 @@ class GramSums(Sums):
         return full
 
 
-Query: TypeAlias = Gradient | Line | Gram
-Answer: TypeAlias = GradientSums | LineSums | GramSums
+@dataclass(frozen=True, eq=False)
+class EachPartition:
+    """Ask another query, and have the partitions' answers kept apart."""
+
+    query: Gradient
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer of one partition."""
+        return self.query.size
+
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, eq=False)
+class PerPartition(Generic[A]):
+    """What each partition answered, in their order: two parts of the data merge by standing side by side.
+
+    >>> PerPartition((1, 2)).merge(PerPartition((3,))).parts
+    (1, 2, 3)
+    """
+
+    parts: tuple[A, ...]
+
+    def merge(self, other: "PerPartition[A]") -> "PerPartition[A]":
+        """The answers of the partitions of both."""
+        return PerPartition(self.parts + other.parts)
+
+
+SumsQuery: TypeAlias = Gradient | Line | Gram  # those that a kernel answers
+Query: TypeAlias = SumsQuery | EachPartition
+Answer: TypeAlias = GradientSums | LineSums | GramSums | PerPartition[GradientSums]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sparkdml.optim.aggregation import AGGREGATIONS, ROBUST
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query
 from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, begin, empty, is_near
@@ -53,6 +54,7 @@ class GradientDescent(Solver[GradientDescentState]):
 
     name = "gd"
     state_class = GradientDescentState
+    aggregations = tuple(name for name in AGGREGATIONS if name not in ROBUST)
 
     def refusal(self, problem: Problem) -> str | None:
         if not np.isfinite(problem.loss.curvature):
