@@ -100,10 +100,11 @@ class Problem:
         """
         if isinstance(answer, GradientSums):
             return self._point(theta, answer)
-        with np.errstate(all="ignore"):  # of a partition that is empty or was corrupted, which is left out
-            points = [self._point(theta, part) for part in answer.parts]
+        parts = [part for part in answer.parts if part.weight > 0.0]
+        with np.errstate(over="ignore", invalid="ignore"):  # of a corrupted partition, which is left out
+            points = [self._point(theta, part) for part in parts]
         stacked = np.array([np.concatenate([[point.loss], point.gradient, point.slope]) for point in points])
-        one = aggregate(self.aggregation, stacked, np.array([part.weight for part in answer.parts]))
+        one = aggregate(self.aggregation, stacked, np.array([part.weight for part in parts]))
         return Point(theta, float(one[0]), one[1 : len(theta) + 1], one[len(theta) + 1 :])
 
     def _point(self, theta: np.ndarray, sums: GradientSums) -> Point:
