@@ -144,6 +144,8 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             "stopReason": str(state.stop),
             "converged": state.stop.converged,
             "passes": fit.passes,
+            "bytesDown": fit.bytes_down,
+            "bytesUp": fit.bytes_up,
             "totalIterations": state.iterations,
             "numSkipped": getattr(data, "skipped", 0),
             "numFilled": getattr(data, "filled", 0),

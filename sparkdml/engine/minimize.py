@@ -12,6 +12,7 @@ from sparkdml.engine.data import DEFAULT_READING, Data, Reading
 from sparkdml.errors import DivergenceError
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.problem import Point, Problem
+from sparkdml.optim.queries import Query
 from sparkdml.optim.solvers import Solver, State, StopReason, check_admissible
 
 logger = logging.getLogger("sparkdml")
@@ -19,12 +20,24 @@ logger = logging.getLogger("sparkdml")
 
 @dataclass
 class Fit:
-    """One model on its way: its problem, its solver, where the solver stands, and the passes it took part in."""
+    """One model on its way: its problem, its solver, where the solver stands, and the passes it took part in.
+
+    `bytes_down` and `bytes_up` are what its own queries and their answers took, see `Traffic`.
+    """
 
     problem: Problem
     solver: Solver
     state: State
     passes: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+
+    def count(self, data: Data, queries: Sequence[Query]) -> None:
+        """Count one more pass, in which the fit asked these queries."""
+        self.passes += 1
+        down, up = data.traffic(queries)
+        self.bytes_down += down
+        self.bytes_up += up
 
 
 def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Reading = DEFAULT_READING) -> list[Fit]:
@@ -46,7 +59,7 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
         answers = iter(data.run([query for queries in asked for query in queries], reading))
         for fit, queries in zip(pending, asked, strict=True):
             fit.state = fit.solver.step(fit.problem, fit.state, list(islice(answers, len(queries))))
-            fit.passes += 1
+            fit.count(data, queries)
             _require_finite(fit)
         _log(pending, len(running), time.perf_counter() - started)
     return running
@@ -62,10 +75,11 @@ def exact_points(fits: Sequence[Fit], data: Data, reading: Reading = DEFAULT_REA
     if inexact:
         problems = [replace(fits[i].problem, aggregation=WEIGHTED_MEAN) for i in inexact]
         queries = [problem.gradient_query(found[i].theta) for i, problem in zip(inexact, problems, strict=True)]
-        for i, problem, answer in zip(inexact, problems, data.run(queries, reading), strict=True):
+        answers = data.run(queries, reading)
+        for i, problem, query, answer in zip(inexact, problems, queries, answers, strict=True):
             with np.errstate(over="ignore", invalid="ignore"):  # of a partition that the fit left out
                 found[i] = problem.point(found[i].theta, answer)  # type: ignore[arg-type]
-            fits[i].passes += 1
+            fits[i].count(data, [query])
     return found
 
 

@@ -116,7 +116,7 @@ class SparkData(Data):
     frame : the DataFrame; packing keeps it only so that a summary can score it when asked to.
     columns : which columns were packed.
     contents : of each partition its rows, weight, label mix and bytes, in order.
-    partitions : how many partitions were packed. `tasks` is how many tasks a pass has.
+    partitions : how many partitions were packed.
     skipped : how many rows were left out by handleInvalid="skip".
     means, filled : what handleInvalid="mean" put in place of missing numbers, (d,) or None, and of how many.
     """
@@ -168,7 +168,6 @@ class SparkData(Data):
 
     @property
     def tasks(self) -> int:
-        """How many tasks a pass has."""
         return self._open().getNumPartitions()
 
     def release(self) -> None:

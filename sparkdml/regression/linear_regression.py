@@ -217,8 +217,9 @@ class LinearRegression(
         if not self.getOrDefault("computeStatistics"):
             return -1, np.empty(0)
         self._require_gram(data, fit.problem, "computeStatistics=True")
-        (gram,) = data.run([fit.problem.gram_query()])
-        fit.passes += 1
+        query = fit.problem.gram_query()
+        (gram,) = data.run([query])
+        fit.count(data, [query])
         assert isinstance(gram, GramSums)
         _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)
         return rank, inverse
