@@ -12,8 +12,9 @@ from pyspark.sql import DataFrame
 
 from sparkdml.blocks.block import CHUNK_BYTES
 from sparkdml.blocks.stats import Statistics
-from sparkdml.engine.data import Data, Reading, aggregate_statistics, gram_shift
-from sparkdml.engine.minimize import Fit, exact_points, minimize
+from sparkdml.engine.data import Data, Reading, gram_shift
+from sparkdml.engine.minimize import Fit, minimize
+from sparkdml.engine.robust import aggregate_statistics, axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
 from sparkdml.errors import (
     ColumnError,
@@ -198,10 +199,14 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         depth = max(estimator.getOrDefault("aggregationDepth") for estimator in estimators)
         chunk = max(estimator.getOrDefault("maxBlockSizeInMB") for estimator in estimators)
         reading = Reading(depth, int(chunk * 2**20) or CHUNK_BYTES)
-        prepared = [estimator._prepare(data) for estimator in estimators]
-        for problem, _ in prepared:
+        problems, solvers = zip(*(estimator._prepare(data) for estimator in estimators), strict=True)
+        for problem in problems:
             _require_room(data, problem)
-        fits = minimize(prepared, data, reading)
+        problems = with_axes(problems, data, reading)
+        fits = minimize(list(zip(problems, solvers, strict=True)), data, reading)
+        for fit in fits:
+            if fit.problem.axes is not None:
+                fit.count(data, [axes_query(fit.problem)])
         ended = zip(estimators, fits, exact_points(fits, data, reading), strict=True)
         return [estimator._create_model(data, fit, point) for estimator, fit, point in ended]
 

@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Rows, random_features, random_rows, standardized, theta_of, with_known_optimum
+from problems import Rows, design, random_features, random_rows, standardized, theta_of, with_known_optimum
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkdml import LocalData, pack
 from sparkdml.blocks.stats import Statistics
 from sparkdml.classification import LogisticRegression
-from sparkdml.engine.data import aggregate_statistics
-from sparkdml.engine.minimize import exact_points, minimize
+from sparkdml.engine.minimize import minimize
+from sparkdml.engine.robust import aggregate_statistics, exact_points, with_axes
 from sparkdml.engine.tree import combine
 from sparkdml.errors import DataError, DataWarning, ParamError, SolverError
 from sparkdml.optim.aggregation import AGGREGATIONS, ROBUST, TRIM, WEIGHTED_MEAN, aggregate
 from sparkdml.optim.losses import LOSSES, Loss
-from sparkdml.optim.queries import PerPartition
+from sparkdml.optim.problem import Problem
+from sparkdml.optim.queries import EachPartition, Gradient, PerPartition
 from sparkdml.optim.solvers import SOLVERS
 from sparkdml.optim.solvers.rule_descent import COMPARING, LEARNING_RATES, RuleDescent
 from sparkdml.regression import LinearRegression
@@ -188,6 +189,58 @@ def test_a_solver_takes_an_aggregation_or_says_which_one_does(name: str) -> None
         with pytest.raises(SolverError, match=rf"aggregation='{name}'.*take (solver='gd' with|learningRate=)"):
             minimize([(problem, solver)], data)
         assert data.passes == before
+
+
+def axes_of(data: LocalData, problem: Problem) -> np.ndarray:
+    (turned,) = with_axes([problem], data)
+    assert turned.axes is not None
+    return turned.axes
+
+
+@every_robust
+def test_along_the_axes_the_columns_are_uncorrelated(name: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(900), None, True, 0.0, 0.0)
+    X, bad = np.tile(rows.features, (7, 1)), slice(0, 900)
+    X[bad] = np.random.default_rng(0).normal(size=(900, 7)) * 1e6
+    axes = axes_of(LocalData(X, np.tile(rows.label, 7), partitions=7), replace(problem, aggregation=name))
+    np.testing.assert_allclose(axes.T @ axes, np.eye(8), atol=1e-12)
+    A = design(problem, rows.features)
+    moments = axes.T @ (A.T @ A / 900) @ axes
+    np.testing.assert_allclose(moments, np.diag(np.diag(moments)), atol=1e-10)
+
+
+@every_aggregation
+def test_axes_change_nothing_where_partitions_agree(name: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), None, True, 0.0, 0.1)
+    copies = Rows(np.tile(rows.features, (5, 1)), np.tile(rows.label, 5)).local(5)
+    axes = axes_of(copies, replace(problem, aggregation="median"))
+    theta = np.linspace(-1.0, 1.0, 8)
+    plain = replace(problem, aggregation=name)
+    (answer,) = copies.run([EachPartition(Gradient(problem.loss, *problem.raw(theta)))])
+    found, expected = (each.point(theta, answer) for each in (replace(plain, axes=axes), plain))  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-10, atol=1e-12)
+
+
+@every_robust
+def test_votes_along_the_axes_bear_correlated_columns(name: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(24_000, 6)) @ np.linalg.cholesky(0.05 * np.eye(6) + 0.95).T
+    data = LocalData(X, X @ np.arange(6.0) + rng.normal(size=24_000), partitions=12)
+    exact = standardized(data, True)
+    voting = replace(exact, aggregation=name)
+    solver = RuleDescent(max_iter=500, learning_rate="barzilaiBorwein")
+    fits = minimize([(exact, solver), (voting, solver), *((each, solver) for each in with_axes([voting], data))], data)
+    best, plain, turned = (theta_of(fit) for fit in fits)
+    assert np.linalg.norm(turned - best) < 0.5 * np.linalg.norm(plain - best)
+    assert np.linalg.norm(turned - best) < 0.02 * np.linalg.norm(best)
+
+
+@pytest.mark.parametrize("name", [name for name in AGGREGATIONS if name not in ROBUST])
+def test_means_need_no_axes(name: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), None, True, 0.0, 0.1)
+    data = rows.local(5)
+    assert with_axes([replace(problem, aggregation=name)], data)[0].axes is None
+    assert data.passes == 0
 
 
 # Statistics.

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,6 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
 from sparkdml.errors import DataError
-from sparkdml.optim.aggregation import aggregate
 from sparkdml.optim.queries import Answer, EachPartition, PerPartition, Query, Sample, array_bytes
 
 
@@ -186,26 +185,6 @@ def answer(queries: Sequence[Query], columns: int, read: Callable[[Sample | None
 def root(nodes: Sequence[Node], count: int) -> Any:
     """The value at the root of a tree of `count` partitions."""
     return dict(nodes)[height(count), 0]
-
-
-def aggregate_statistics(whole: Statistics, parts: Sequence[Statistics], name: str) -> Statistics:
-    """The statistics of all rows, but with moments that no few partitions decide.
-
-    Parameters
-    ----------
-    whole, parts : of all rows, and of each partition.
-    name : "median" or "trimmed_mean". The means are aggregated over the partitions, then the second moments about
-        those; counts, weights and labels stay those of all rows. A column that is the same number in most partitions
-        counts as one that never changes.
-    """
-    weights = np.array([part.weight for part in parts])
-    center = aggregate(name, np.array([part.center for part in parts]), weights)
-    with np.errstate(over="ignore", invalid="ignore"):  # such a partition is left out
-        moments = np.array([part.variance + np.square(part.center - center) for part in parts])
-    variance = aggregate(name, moments, weights)
-    changes = variance > 0.0
-    low, high = np.where(changes, whole.low, center), np.where(changes, whole.high, center)
-    return replace(whole, mean=center, m2=variance * whole.weight, low=low, high=high)
 
 
 FAR_FROM_ZERO = 10.0  # standard deviations from zero at which a mean would cost a Gram matrix two of its digits

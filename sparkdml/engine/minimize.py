@@ -3,15 +3,14 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from sparkdml.engine.data import DEFAULT_READING, Data, Reading
 from sparkdml.errors import DivergenceError
-from sparkdml.optim.aggregation import WEIGHTED_MEAN
-from sparkdml.optim.problem import Point, Problem
+from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Query
 from sparkdml.optim.solvers import Solver, State, StopReason, check_admissible
 
@@ -63,24 +62,6 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
             _require_finite(fit)
         _log(pending, len(running), time.perf_counter() - started)
     return running
-
-
-def exact_points(fits: Sequence[Fit], data: Data, reading: Reading = DEFAULT_READING) -> list[Point]:
-    """Loss and gradient of all rows where each fit ended: by one more pass for those that never saw exact sums."""
-    found = []
-    for fit in fits:
-        assert fit.state.point is not None
-        found.append(fit.state.point)
-    inexact = [i for i, fit in enumerate(fits) if fit.problem.aggregation != WEIGHTED_MEAN]
-    if inexact:
-        problems = [replace(fits[i].problem, aggregation=WEIGHTED_MEAN) for i in inexact]
-        queries = [problem.gradient_query(found[i].theta) for i, problem in zip(inexact, problems, strict=True)]
-        answers = data.run(queries, reading)
-        for i, problem, query, answer in zip(inexact, problems, queries, answers, strict=True):
-            with np.errstate(over="ignore", invalid="ignore"):  # of a partition that the fit left out
-                found[i] = problem.point(found[i].theta, answer)  # type: ignore[arg-type]
-            fits[i].count(data, [query])
-    return found
 
 
 def _require_finite(fit: Fit) -> None:

@@ -48,6 +48,7 @@ class Problem:
     fold : the rows of this fold are left out; -1 leaves out none.
     aggregation : how the partitions' gradients make one, of `aggregation.AGGREGATIONS`. Unless it is a mean, what comes
         of them is no function's gradient, and the loss of a point only tells how far it is from the others.
+    axes : the orthonormal axes along which gradients are aggregated, one a column, (n, n); None are those of theta.
     """
 
     loss: Loss
@@ -59,6 +60,7 @@ class Problem:
     shift: np.ndarray
     fold: int = -1
     aggregation: str = WEIGHTED_MEAN
+    axes: np.ndarray | None = None
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -95,17 +97,25 @@ class Problem:
     def point(self, theta: np.ndarray, answer: GradientSums | PerPartition[GradientSums]) -> Point:
         """Loss and gradient in the variables of the solver: of all rows, or aggregated over the partitions.
 
-        The coordinates of theta are aggregated, not those of raw gradients: a column with a large mean would leave
-        nothing but the difference of two medians.
+        Aggregated are the coordinates along `axes`, not those of raw gradients: a column with a large mean would
+        leave nothing but the difference of two medians.
         """
         if isinstance(answer, GradientSums):
             return self._point(theta, answer)
         parts = [part for part in answer.parts if part.weight > 0.0]
         with np.errstate(over="ignore", invalid="ignore"):  # of a corrupted partition, which is left out
             points = [self._point(theta, part) for part in parts]
-        stacked = np.array([np.concatenate([[point.loss], point.gradient, point.slope]) for point in points])
+            gradients = np.array([point.gradient for point in points])
+            along = gradients if self.axes is None else gradients @ self.axes
+        stacked = np.column_stack([[point.loss for point in points], along, [point.slope for point in points]])
         one = aggregate(self.aggregation, stacked, np.array([part.weight for part in parts]))
-        return Point(theta, float(one[0]), one[1 : len(theta) + 1], one[len(theta) + 1 :])
+        gradient = one[1 : len(theta) + 1]
+        return Point(
+            theta,
+            float(one[0]),
+            gradient if self.axes is None else self.axes @ gradient,
+            one[len(theta) + 1 :],
+        )
 
     def _point(self, theta: np.ndarray, sums: GradientSums) -> Point:
         """The chain rule through `raw`."""

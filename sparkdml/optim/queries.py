@@ -162,7 +162,7 @@ class GramSums(Sums):
 class EachPartition:
     """Ask another query, and have the partitions' answers kept apart."""
 
-    query: Gradient
+    query: Gradient | Gram
 
     @property
     def size(self) -> int:
@@ -200,4 +200,4 @@ def array_bytes(query: Any) -> int:
 
 SumsQuery: TypeAlias = Gradient | Line | Gram  # those that a kernel answers
 Query: TypeAlias = SumsQuery | EachPartition
-Answer: TypeAlias = GradientSums | LineSums | GramSums | PerPartition[GradientSums]
+Answer: TypeAlias = GradientSums | LineSums | GramSums | PerPartition[Any]

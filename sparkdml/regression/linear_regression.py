@@ -67,9 +67,9 @@ class LinearRegression(
     aggregationDepth : depth of the tree in which partitions are summed, where their sums are large.
     aggregation : how the partitions' gradients make one, with solver="gd" or "auto": "weighted_mean", exactly; "mean",
         each partition alike; "median" or "trimmed_mean" (without a quarter of the partitions at each end), coordinate
-        by coordinate, so that a few corrupted partitions are outvoted, in the means and deviations that standardize
-        too. Rows should be spread over the partitions at random, many to each: what differs between partitions is
-        taken for noise, the more so the more the columns are correlated. The metrics are those of all rows.
+        by coordinate along the principal axes of up to 256 columns, so that a few corrupted partitions are outvoted,
+        in the means and deviations that standardize too. Rows should be spread over the partitions at random, many to
+        each: what differs between partitions is taken for noise. The metrics are those of all rows.
 
     Raises
     ------
