@@ -29,7 +29,7 @@ from sparkdml.model import dense
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver, check_aggregation
+from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver, check_admissible, check_aggregation
 from sparkdml.optim.solvers.rule_descent import ROBUST_DESCENT, RuleDescent
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.persistence import Persistable
@@ -200,7 +200,8 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         chunk = max(estimator.getOrDefault("maxBlockSizeInMB") for estimator in estimators)
         reading = Reading(depth, int(chunk * 2**20) or CHUNK_BYTES)
         problems, solvers = zip(*(estimator._prepare(data) for estimator in estimators), strict=True)
-        for problem in problems:
+        for problem, solver in zip(problems, solvers, strict=True):
+            check_admissible(solver, problem)
             _require_room(data, problem)
         problems = with_axes(problems, data, reading)
         fits = minimize(list(zip(problems, solvers, strict=True)), data, reading)

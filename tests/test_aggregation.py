@@ -368,6 +368,15 @@ def test_what_cannot_be_robust_is_refused_before_the_rows_are_read(
         LinearRegression(featuresCols=["x"], aggregation="median", **params).fit(nothing)
 
 
+def test_what_a_solver_cannot_take_is_refused_before_the_pass_for_the_axes(spark: SparkSession) -> None:
+    X, y = drawn(False, n=600)
+    data = LocalData(X, y, partitions=6)
+    uneven = {"optimizer": "adamw", "standardization": False, "regParam": 0.1}
+    with pytest.raises(SolverError, match="take 'adam'"):
+        LinearRegression(aggregation="median", solver="gd", **uneven).fit(data)
+    assert data.passes == 0
+
+
 def test_partitions_too_few_or_too_different_are_told(spark: SparkSession) -> None:
     X, y = drawn(True, n=600)
     with pytest.warns(DataWarning, match="over 2 partitions outvotes none"):
