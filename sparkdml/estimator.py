@@ -3,6 +3,7 @@
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -13,13 +14,23 @@ from sparkdml.blocks.block import CHUNK_BYTES
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.data import Data, Reading, gram_shift
 from sparkdml.engine.minimize import Fit, minimize
+from sparkdml.engine.robust import aggregate_statistics, axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, DataWarning, ParamError
+from sparkdml.errors import (
+    ColumnError,
+    ColumnTypeError,
+    ConvergenceWarning,
+    DataError,
+    DataWarning,
+    ParamError,
+    SolverError,
+)
 from sparkdml.model import dense
+from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
-from sparkdml.optim.problem import Problem
-from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver
-from sparkdml.optim.solvers.rule_descent import RuleDescent
+from sparkdml.optim.problem import Point, Problem
+from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver, check_admissible, check_aggregation
+from sparkdml.optim.solvers.rule_descent import ROBUST_DESCENT, RuleDescent
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.persistence import Persistable
 from sparkdml.summary import Metrics, Training
@@ -47,11 +58,14 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
     def _check_params(self) -> None:
         """Refuse Params that contradict each other, before the rows are read."""
         chosen = {name: value for name, value in self._descent().items() if value is not None}
-        if chosen and self.getOrDefault("solver") != GradientDescent.name:
+        solver = self._solver_name()
+        if chosen and solver != GradientDescent.name:
             name, value = next(iter(chosen.items()))
             raise ParamError(f"{name}={value!r} is for solver='gd', not {self.getOrDefault('solver')!r}.")
         if "momentum" in chosen and chosen.get("optimizer") not in ("momentum", "nesterov"):
             raise ParamError(f"momentum={chosen['momentum']!r} is for optimizer='momentum' or 'nesterov'.")
+        if self.getOrDefault("aggregation") != WEIGHTED_MEAN:
+            check_aggregation(self._make_solver(solver), self.getOrDefault("aggregation"))
 
     def _descent(self) -> dict[str, Any]:
         """What the user chose of how to descend; None where that is left to the solver."""
@@ -60,11 +74,20 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         names = ("learningRate", "stepSize", "momentum")
         return found | {name: self.getOrDefault(name) if self.isDefined(name) else None for name in names}
 
+    def _solver_name(self) -> str:
+        """The solver that was chosen; "auto" is left to the data unless the aggregation leaves no choice."""
+        name: str = self.getOrDefault("solver")
+        inexact = self.getOrDefault("aggregation") != WEIGHTED_MEAN
+        return GradientDescent.name if name == "auto" and inexact else name
+
     def _make_solver(self, name: str) -> Solver:
         """The solver of a name, with the Params that it has."""
         limits: dict[str, Any] = {"tol": self.getOrDefault("tol"), "max_iter": self.getOrDefault("maxIter")}
         words = {"optimizer": "optimizer", "learningRate": "learning_rate", "stepSize": "step_size"}
         chosen = {words.get(param, param): value for param, value in self._descent().items() if value is not None}
+        robust = name == GradientDescent.name and self.getOrDefault("aggregation") in ROBUST
+        if robust and not chosen.keys() & ROBUST_DESCENT.keys():
+            chosen |= ROBUST_DESCENT
         return RuleDescent(**limits, **chosen) if chosen else SOLVERS[name](**limits)
 
     @abstractmethod
@@ -76,18 +99,33 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         """The model of these coefficients, intercept, feature names, summary and feature means."""
 
     @abstractmethod
-    def _metrics(self, statistics: Statistics, fit: Fit) -> Metrics:
-        """What a fit tells of how well the model predicts."""
+    def _metrics(self, statistics: Statistics, point: Point) -> Metrics:
+        """What the sums over all rows where the fit ended tell of how well the model predicts."""
 
     def _training(self, data: Data, fit: Fit) -> Training:
         """What a fit leaves to be told."""
         return Training(**self._told(data, fit))
 
+    def _statistics(self, data: Data) -> Statistics:
+        """The statistics that make the problem: of all rows, or such that a few partitions do not decide."""
+        aggregation = self.getOrDefault("aggregation")
+        label = data.columns.roles["label"] if isinstance(data, SparkData) else self.getOrDefault("labelCol")
+        columns = [*data.feature_names, label]
+        found = data.statistics
+        if aggregation in ROBUST:
+            found = aggregate_statistics(found, data.partition_statistics, aggregation)
+            _check_votes(data, found, aggregation, columns)
+        if not np.all(np.isfinite(found.m2)):
+            j = int(np.argmin(np.isfinite(found.m2)))
+            largest = max(abs(found.low[j]), abs(found.high[j]))
+            raise DataError(f"column {columns[j]!r} reaches {largest:g}, whose square overflows: rescale the column.")
+        return found
+
     def _problem_of(self, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any) -> Problem:
         """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
         params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
         chosen: dict[str, Any] = {name: self.getOrDefault(name) for name in params}
-        return standardized_problem(
+        problem = standardized_problem(
             loss,
             mean=statistics.center[:-1],
             deviation=deviation,
@@ -96,6 +134,7 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             **chosen,
             **more,
         )
+        return replace(problem, aggregation=self.getOrDefault("aggregation"))
 
     def _told(self, data: Data, fit: Fit) -> dict[str, Any]:
         """The fields that the `Training` of every family has."""
@@ -106,6 +145,8 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             "stopReason": str(state.stop),
             "converged": state.stop.converged,
             "passes": fit.passes,
+            "bytesDown": fit.bytes_down,
+            "bytesUp": fit.bytes_up,
             "totalIterations": state.iterations,
             "numSkipped": getattr(data, "skipped", 0),
             "numFilled": getattr(data, "filled", 0),
@@ -113,15 +154,15 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             "estimates": np.append(w, b) if problem.fit_intercept else w,
         }
 
-    def _create_model(self, data: Data, fit: Fit) -> M:
-        """The model of a finished fit, with its summary."""
+    def _create_model(self, data: Data, fit: Fit, point: Point) -> M:
+        """The model of a finished fit, with its summary; `point` has the sums over all rows where the fit ended."""
         training = self._training(data, fit)
-        self._warn(data.statistics, fit)
+        self._warn(data.statistics, fit, point)
         w, b = _raw(fit)
         names, means = data.feature_names, getattr(data, "means", None)
         model = self._adopt(self._new_model(dense(w), b, names, None, means))
         scoring = model._scoring(data.frame if isinstance(data, SparkData) else None)
-        metrics = self._metrics(data.statistics, fit)
+        metrics = self._metrics(data.statistics, point)
         model._summary = model._training_summary_class(scoring, metrics, training, names)
         return model
 
@@ -158,15 +199,24 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         depth = max(estimator.getOrDefault("aggregationDepth") for estimator in estimators)
         chunk = max(estimator.getOrDefault("maxBlockSizeInMB") for estimator in estimators)
         reading = Reading(depth, int(chunk * 2**20) or CHUNK_BYTES)
-        fits = minimize([estimator._prepare(data) for estimator in estimators], data, reading)
-        return [estimator._create_model(data, fit) for estimator, fit in zip(estimators, fits, strict=True)]
+        problems, solvers = zip(*(estimator._prepare(data) for estimator in estimators), strict=True)
+        for problem, solver in zip(problems, solvers, strict=True):
+            check_admissible(solver, problem)
+            _require_room(data, problem)
+        problems = with_axes(problems, data, reading)
+        fits = minimize(list(zip(problems, solvers, strict=True)), data, reading)
+        for fit in fits:
+            if fit.problem.axes is not None:
+                fit.count(data, [axes_query(fit.problem)])
+        ended = zip(estimators, fits, exact_points(fits, data, reading), strict=True)
+        return [estimator._create_model(data, fit, point) for estimator, fit, point in ended]
 
     def _adopt(self, model: Any) -> Any:
         """Give a new model the uid and the Params of its estimator, as pyspark.ml does."""
         model._resetUid(self.uid)
         return self._copyValues(model)
 
-    def _warn(self, statistics: Statistics, fit: Fit) -> None:
+    def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
         """Warn where the solver did not converge."""
         if not fit.state.stop.converged:
             warnings.warn(
@@ -206,6 +256,39 @@ def _raw(fit: Fit) -> tuple[np.ndarray, float]:
     assert fit.state.point is not None
     w, b = fit.problem.raw(fit.state.point.theta)
     return w[:, 0], float(b[0])
+
+
+def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Sequence[str]) -> None:
+    """Refuse, or warn of, partitions too few or too different for the most of them to be right."""
+    if data.partitions < 3:
+        warn_data(
+            f"aggregation={aggregation!r} over {data.partitions} partitions outvotes none: set numPartitions to 3 or "
+            "more."
+        )
+    lost = np.flatnonzero((found.variance == 0.0) & (data.statistics.variance != 0.0))
+    if len(columns) - 1 in lost:
+        raise DataError(
+            f"column {columns[-1]!r} is {found.center[-1]:g} throughout most partitions, so that "
+            f"aggregation={aggregation!r} sees no other label: spread the rows by df.repartition({data.partitions})."
+        )
+    if len(lost):
+        warn_data(
+            f"{len(lost)} columns, such as {columns[lost[0]]!r}, never change within most partitions, so that with "
+            f"aggregation={aggregation!r} they get the coefficient zero."
+        )
+
+
+def _require_room(data: Data, problem: Problem) -> None:
+    """Refuse to bring more to the driver than it can hold, instead of ending it."""
+    if problem.aggregation == WEIGHTED_MEAN:
+        return
+    size = data.partitions * problem.gradient_query(problem.start).size
+    if not data.fits_driver(size):
+        raise SolverError(
+            f"aggregation={problem.aggregation!r} brings {data.partitions} gradients of {size >> 20:,} MB in all to "
+            "the driver, more than a quarter of what it can receive: raise spark.driver.memory and "
+            "spark.driver.maxResultSize, or pack fewer partitions (df.coalesce)."
+        )
 
 
 def warn_constant_columns(statistics: Statistics, problem: Problem) -> None:

@@ -19,6 +19,7 @@ from pyspark.ml.param.shared import (
 
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.errors import ParamError
+from sparkdml.optim.aggregation import AGGREGATIONS, WEIGHTED_MEAN
 from sparkdml.optim.solvers.rule_descent import LEARNING_RATES
 from sparkdml.optim.updates import RULES
 
@@ -138,6 +139,16 @@ class HasDescent(Params):
     )
 
 
+class HasAggregation(Params):
+    """How the partitions' gradients make one."""
+
+    aggregation: Param[str] = choice(
+        "aggregation",
+        "how the partitions' gradients make one: exactly, or so that a corrupted partition is outvoted (solver='gd').",
+        list(AGGREGATIONS),
+    )
+
+
 class HasComputeStatistics(Params):
     """Whether standard errors are worth a pass."""
 
@@ -160,6 +171,7 @@ class FitParams(
     HasNumPartitions,
     HasHandleInvalid,
     HasDescent,
+    HasAggregation,
 ):
     """The Params that every family has, with pyspark.ml's defaults."""
 
@@ -183,4 +195,5 @@ class FitParams(
             maxBlockSizeInMB=0.0,
             handleInvalid="error",
             optimizer="auto",
+            aggregation=WEIGHTED_MEAN,
         )

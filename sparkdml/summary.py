@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from scipy.special import stdtr
 
 from sparkdml.arrays import require
+from sparkdml.engine.data import Traffic
 from sparkdml.errors import StatisticsError
 
 
@@ -50,6 +51,7 @@ class Training:
     ----------
     solver, stopReason : their names; `converged`, whether the minimum was reached.
     passes : over the data, after packing.
+    bytesDown, bytesUp : of the arrays that the passes sent to the tasks, and that came back.
     totalIterations : steps of the solver.
     numSkipped : rows left out by handleInvalid="skip".
     numFilled : missing numbers that handleInvalid="mean" put a mean in the place of.
@@ -61,6 +63,8 @@ class Training:
     stopReason: str
     converged: bool
     passes: int
+    bytesDown: int
+    bytesUp: int
     totalIterations: int
     numSkipped: int
     numFilled: int
@@ -153,6 +157,11 @@ class TrainingSummary(Summary[T]):
         return self._training.passes
 
     @property
+    def bytes(self) -> Traffic:
+        """Bytes of the arrays that the passes sent, `down` to the tasks and `up` from them; packing is not counted."""
+        return Traffic(self._training.bytesDown, self._training.bytesUp)
+
+    @property
     def solver(self) -> str:
         """The solver that was used."""
         return self._training.solver
@@ -187,7 +196,8 @@ class TrainingSummary(Summary[T]):
         skipped = f"   skipped: {self.numSkipped:,}" if self.numSkipped else ""
         skipped += f"   filled with means: {self.numFilled:,}" if self.numFilled else ""
         passes = f"{self.passes} pass{'es' if self.passes != 1 else ''}"
-        solver = f"Solver: {self.solver}, {passes} over the packed data, {self.stopReason}"
+        sent = f"{human_bytes(self.bytes.down)} down, {human_bytes(self.bytes.up)} up"
+        solver = f"Solver: {self.solver}, {passes} over the packed data ({sent}), {self.stopReason}"
         return f"{table}\n\n{super().__str__()}{skipped}\n{solver}"
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -275,6 +285,16 @@ def format_p(p: float) -> str:
     stars = "***" if p < 0.001 else "**" if p < 0.01 else "*" if p < 0.05 else ""
     text = "<2e-16" if p < 2e-16 else f"{p:.2e}" if p < 1e-4 else f"{p:.4f}"
     return f"{text} {stars}".rstrip()
+
+
+def human_bytes(count: int) -> str:
+    """Bytes in the largest unit of which there is one, in powers of 1024, as in all messages.
+
+    >>> human_bytes(640), human_bytes(10_240), human_bytes(3 << 40)
+    ('640 B', '10.0 KB', '3,072.0 GB')
+    """
+    power = min(max(count.bit_length() - 1, 0) // 10, 3)
+    return f"{count / 1024**power:,.1f} {('B', 'KB', 'MB', 'GB')[power]}" if power else f"{count} B"
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:

@@ -57,6 +57,7 @@ def test_without_arguments_it_trains_on_the_sample(job: Job) -> None:
     assert ended.result["metrics"]["rmse"] == pytest.approx(rmse, rel=1e-10)
     assert ended.result["rows"] == len(data.target)
     assert (ended.result["passes"], ended.result["model"], ended.result["version"]) == (1, None, None)
+    assert ended.result["bytes"] == {"down": 8 * 11, "up": 8 * (1 + 11 + 66)}  # one task: a shift, and a Gram matrix
     assert all(name in ended.out for name in data.feature_names)
 
 

@@ -265,6 +265,7 @@ VALUES = {
     "learningRate": "cosine",
     "stepSize": 0.5,
     "momentum": 0.8,
+    "aggregation": "median",
 }
 
 

@@ -243,6 +243,7 @@ VALUES = {
     "learningRate": "constant",
     "stepSize": 0.5,
     "momentum": 0.8,
+    "aggregation": "median",
 }
 
 

@@ -38,6 +38,7 @@ from sparkdml.errors import (
 )
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.queries import Gradient, Gram, Query
+from sparkdml.regression import LinearRegression
 
 NAN, INF = float("nan"), float("inf")
 LOSS = LOSSES["squaredError"]
@@ -360,7 +361,7 @@ def test_no_rows_to_fit(spark: SparkSession, rows: list) -> None:
 def test_values_whose_squares_overflow_are_refused(spark: SparkSession) -> None:
     df = spark.createDataFrame([(1e200, 1.0), (-1e200, 2.0)], "big double, label double")
     with pytest.raises(DataError, match=r"'big' reaches 1e\+200"):
-        pack(df, featuresCols=["big"])
+        LinearRegression(featuresCols=["big"]).fit(df)
 
 
 def test_all_zero_sparse_vectors_are_rows_too(spark: SparkSession) -> None:

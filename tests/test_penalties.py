@@ -30,6 +30,12 @@ def test_every_penalty_is_in_the_table() -> None:
     assert {type(each) for each in PENALTIES.values()} == set(Penalty.__subclasses__())
 
 
+def test_a_change_is_that_of_the_value(penalty: Penalty) -> None:
+    for a, b in zip(points(20), points(20, seed=2), strict=True):
+        assert penalty.change(a, b) == pytest.approx(penalty.value(b) - penalty.value(a), rel=1e-12, abs=1e-12)
+        assert penalty.change(a, a) == 0.0
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_no_candidate_beats_the_prox(penalty: Penalty, step: float) -> None:
     def objective(v: np.ndarray, w: np.ndarray) -> float:

@@ -8,9 +8,9 @@ from problems import PENALTIES, random_features, standardized, theta_of, with_kn
 
 from sparkdml.engine.minimize import Fit, minimize
 from sparkdml.errors import DivergenceError, SolverError
-from sparkdml.optim.schedules import ADAPTIVE
+from sparkdml.optim.adaptive import ADAPTIVE
 from sparkdml.optim.solvers import StopReason, dump_state, load_state
-from sparkdml.optim.solvers.rule_descent import LEARNING_RATES, NORMALIZED, RuleDescent, RuleDescentState
+from sparkdml.optim.solvers.rule_descent import DESCENDING, LEARNING_RATES, NORMALIZED, RuleDescent, RuleDescentState
 from sparkdml.optim.solvers.sampled_rules import SampledRules, SampledRulesState
 from sparkdml.optim.updates import RULES
 
@@ -125,6 +125,31 @@ def test_adamw_decays_the_coefficients_and_not_the_intercept() -> None:
     assert np.linalg.norm(theta_of(shrunk)[:-1]) < 0.99 * np.linalg.norm(theta_of(without)[:-1])
     assert theta_of(shrunk)[-1] == pytest.approx(theta_of(without)[-1], rel=1e-3)
     assert shrunk.state.stop is StopReason.MAX_ITERATIONS  # its rest point is not the minimum, and it does not say so
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("penalty", ["none", "elastic net"])
+def test_a_line_search_never_goes_up_whatever_the_rule(optimizer: str, penalty: str) -> None:
+    choice: dict[str, Any] = {"optimizer": optimizer, "learning_rate": "lineSearch"}
+    fit, _, missed = solved(penalty, max_iter=60 if optimizer == "plain" else 300, tol=1e-9, **choice)
+    assert np.all(np.diff(fit.state.history) <= 1e-14 * fit.state.history[0])
+    assert missed < 1e-4
+    assert fit.passes <= 1.6 * fit.state.iterations + 10
+    if optimizer == "plain":
+        assert fit.state.stop is StopReason.CONVERGED
+
+
+def test_a_line_search_stops_where_no_step_is_left() -> None:
+    fit, theta, _ = solved("l2", tol=0.0, learning_rate="lineSearch")
+    assert fit.state.stop is StopReason.PRECISION
+    np.testing.assert_allclose(theta_of(fit), theta, atol=1e-12)
+
+
+@pytest.mark.parametrize("rate", DESCENDING)
+def test_adamw_refuses_to_descend(rate: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), None, True, *PENALTIES["l2"])
+    with pytest.raises(SolverError, match="take 'adam'"):
+        minimize([(problem, RuleDescent(optimizer="adamw", learning_rate=rate))], rows.local())
 
 
 def test_adamw_refuses_decays_that_differ() -> None:

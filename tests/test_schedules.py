@@ -1,4 +1,4 @@
-"""What every step size must be: finite, positive, pure; and what the adaptive ones do with what they see."""
+"""What every schedule must be: finite, positive, pure."""
 
 import math
 import pickle
@@ -10,12 +10,7 @@ import pytest
 
 from sparkdml.errors import ParamError
 from sparkdml.optim.schedules import (
-    ADAPTIVE,
     SCHEDULES,
-    STEP_SIZES,
-    Adaptive,
-    BarzilaiBorwein,
-    BoldDriver,
     Constant,
     Cosine,
     Exponential,
@@ -23,7 +18,6 @@ from sparkdml.optim.schedules import (
     InverseTime,
     Joined,
     PerColumn,
-    Plateau,
     Schedule,
     Step,
     WarmUp,
@@ -47,7 +41,6 @@ CASES: dict[str, Schedule] = {
     "columns": PerColumn((0.75, Step(0.5, 3), WarmUp(2, 1.0))),
     "warm-up of columns": WarmUp(4, as_schedule([0.75, InverseTime(0.5, 0.1)])),
 }
-NOTHING = np.zeros(1)
 
 every_case = pytest.mark.parametrize("name", CASES)
 every_name = pytest.mark.parametrize("name", SCHEDULES)
@@ -56,8 +49,6 @@ every_name = pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_is_in_the_tables() -> None:
     assert set(SETTINGS) == set(SCHEDULES)
     assert {type(each) for each in CASES.values()} == set(Schedule.__subclasses__())
-    assert set(ADAPTIVE.values()) == set(Adaptive.__subclasses__())
-    assert len(set(STEP_SIZES)) == len(STEP_SIZES) == len(SCHEDULES) + len(ADAPTIVE) + 1
 
 
 @every_case
@@ -160,24 +151,16 @@ BAD: list[tuple[str, Callable[[], Any]]] = [
         for v in BAD_NUMBERS
     ],
     *[("step_size", lambda v=v: as_schedule(v)) for v in [*BAD_NUMBERS, [], np.empty(0), abs]],
-    *[("step_size", lambda kind=kind, v=v: kind().init(v)) for kind in ADAPTIVE.values() for v in BAD_NUMBERS],
     *[("factor", lambda v=v: Step(0.1, 2, v)) for v in (0.0, 1.1, math.nan)],
     *[("every", lambda v=v: Step(0.1, v)) for v in (0, 1.5, -1, math.inf, "2")],
     *[("decay", lambda v=v: Exponential(0.1, v)) for v in (0.0, 1.1, math.nan)],
     *[("length", lambda v=v: WarmUp(v, 0.1)) for v in (0, 2.5, None)],
-    *[("factor", lambda v=v: Plateau(factor=v)) for v in (0.0, 1.0)],
-    *[("improvement", lambda v=v: Plateau(improvement=v)) for v in (-0.1, 1.0)],
-    *[("shrinkage", lambda v=v: BoldDriver(shrinkage=v)) for v in (0.0, 1.0)],
     ("power", lambda: InverseScaling(0.1, -0.1)),
     ("decay", lambda: InverseTime(0.1, -0.1)),
     ("steps", lambda: Exponential(0.1, 0.5, 0.0)),
     ("length", lambda: Cosine(0.1, 0)),
     ("floor", lambda: Cosine(0.1, 5, 0.0)),
     ("after", lambda: WarmUp(3, -0.1)),
-    ("patience", lambda: Plateau(patience=0)),
-    ("growth", lambda: BoldDriver(growth=0.9)),
-    ("kind", lambda: BarzilaiBorwein("middle")),
-    ("limit", lambda: BarzilaiBorwein(limit=0.5)),
     (r"step_size\[1\]", lambda: as_schedule([0.1, -0.1])),
     (r"columns\[0\]", lambda: PerColumn((math.nan,))),
     (r"schedules\[1\]", lambda: Joined((0.1, 0.0), (3,))),
@@ -195,91 +178,3 @@ def test_a_bad_value_is_refused_by_name(case: int) -> None:
     name, make = BAD[case]
     with pytest.raises(ParamError, match=name):
         make()
-
-
-def observe(rule: Adaptive, state: Any, *values: float) -> Any:
-    for value in values:
-        state = rule.observe(state, value, NOTHING, NOTHING)
-    return state
-
-
-def test_plateau_divides_exactly_after_its_patience() -> None:
-    rule = Plateau(factor=0.5, patience=3, improvement=0.01)
-    values = [8.0, 7.0, 7.0, 6.99, 6.0, 6.0, 6.0, 6.0, 7.0, math.nan, 5.99, 5.0, 5.0, 5.0, 5.0, 4.0]
-    state, steps = rule.init(1.0), []
-    for value in values:
-        state = observe(rule, state, value)
-        steps.append(state.step)
-    assert steps == [1.0] * 7 + [0.5] * 3 + [0.25] * 4 + [0.125] * 2
-    assert state.best == 4.0 and not state.undo
-
-
-def test_plateau_takes_an_improvement_relative_to_any_sign() -> None:
-    for start, better, no_better in [(10.0, 9.8, 9.95), (-10.0, -10.2, -10.05)]:
-        rule = Plateau(factor=0.5, patience=1, improvement=0.01)
-        state = observe(rule, rule.init(1.0), start)
-        assert observe(rule, state, better).step == 1.0
-        assert observe(rule, state, no_better).step == 0.5
-
-
-def test_bold_driver_grows_shrinks_and_undoes() -> None:
-    rule = BoldDriver(growth=1.25, shrinkage=0.5)
-    state = observe(rule, rule.init(1.0), 4.0)
-    assert (state.step, state.undo, state.value) == (1.0, False, 4.0)
-    state = observe(rule, state, 3.0)
-    assert (state.step, state.undo, state.value) == (1.25, False, 3.0)
-    for worse, step in [(3.5, 0.625), (math.inf, 0.3125), (math.nan, 0.15625)]:
-        state = observe(rule, state, worse)
-        assert (state.step, state.undo, state.value) == (step, True, 3.0)
-    state = observe(rule, state, 3.0)
-    assert (state.step, state.undo, state.value) == (0.15625, False, 3.0)
-
-
-@pytest.mark.parametrize("size", [1e-3, 10.0])
-def test_bold_driver_descends_from_any_step_size(size: float) -> None:
-    rule, curvature = BoldDriver(), np.array([1.0, 10.0])
-    state, w, last = rule.init(size), np.array([3.0, -2.0]), np.array([3.0, -2.0])
-    accepted = []
-    for _ in range(400):
-        state = rule.observe(state, 0.5 * w @ (curvature * w), w, curvature * w)
-        if state.undo:
-            w = last
-        else:
-            accepted.append(state.value)
-        last, w = w, w - state.step * curvature * w
-    assert accepted == sorted(accepted, reverse=True)
-    assert accepted[-1] < 1e-12
-
-
-@pytest.mark.parametrize("kind", ["long", "short", "alternate"])
-@pytest.mark.parametrize("size", [1e-3, 0.5])
-def test_barzilai_borwein_solves_a_quadratic_in_the_plane_in_few_steps(kind: str, size: float) -> None:
-    rule, hessian, minimum = BarzilaiBorwein(kind), np.array([[3.0, 1.0], [1.0, 30.0]]), np.array([1.0, -2.0])
-    state, w = rule.init(size), np.array([5.0, 4.0])
-    for _ in range(15):
-        gradient = hessian @ (w - minimum)
-        state = rule.observe(state, 0.0, w, gradient)
-        w = w - state.step * gradient
-    np.testing.assert_allclose(w, minimum, atol=1e-10)
-
-
-def test_barzilai_borwein_steps_are_the_inverse_curvatures() -> None:
-    points = [np.array([0.0, 0.0]), np.array([1.0, 2.0]), np.array([0.0, 3.0])]
-    curvature = np.array([2.0, 5.0])
-    s, y = np.diff(points, axis=0), np.diff(points, axis=0) * curvature
-    long, short = np.sum(s * s, 1) / np.sum(s * y, 1), np.sum(s * y, 1) / np.sum(y * y, 1)
-    for kind, expected in {"long": long, "short": short, "alternate": [long[0], short[1]]}.items():
-        rule = BarzilaiBorwein(kind)
-        state, steps = rule.init(0.7), []
-        for w in points:
-            state = rule.observe(state, 0.0, w, curvature * w)
-            steps.append(state.step)
-        np.testing.assert_allclose(steps, [0.7, *expected], rtol=1e-14)
-
-
-@pytest.mark.parametrize(("change", "expected"), [(-1.0, 0.5), (0.0, 0.5), (1e-9, 50.0), (1e9, 0.005), (4.0, 0.25)])
-def test_barzilai_borwein_is_safeguarded(change: float, expected: float) -> None:
-    rule = BarzilaiBorwein(limit=100.0)
-    state = rule.observe(rule.init(0.5), 0.0, np.zeros(1), np.zeros(1))
-    assert rule.observe(state, 0.0, np.ones(1), np.array([change])).step == pytest.approx(expected)
-    assert rule.observe(state, 0.0, np.zeros(1), np.array([change])).step == 0.5

@@ -10,8 +10,9 @@ import pytest
 
 from sparkdml import arrays
 from sparkdml.errors import FormatError, ParamError
+from sparkdml.optim.adaptive import ADAPTIVE
 from sparkdml.optim.penalties import L1
-from sparkdml.optim.schedules import ADAPTIVE, Constant, Exponential, InverseScaling, InverseTime, Schedule
+from sparkdml.optim.schedules import Constant, Exponential, InverseScaling, InverseTime, Schedule
 from sparkdml.optim.updates import (
     RULES,
     AdaGrad,

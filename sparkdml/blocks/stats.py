@@ -78,7 +78,7 @@ class Statistics:
         """The statistics of the rows of both."""
         weight = self.weight + other.weight
         share = other.weight / weight if weight else 0.0
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever packs refuses moments that are not finite
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever fits refuses moments that are not finite
             delta = other.mean - self.mean
             mean = self.mean + delta * share
             m2 = self.m2 + other.m2 + delta * delta * (self.weight * share)

@@ -26,7 +26,7 @@ from sparkdml.estimator import LinearEstimator, warn_constant_columns, warn_data
 from sparkdml.evaluation import BinaryMetrics, require_binary
 from sparkdml.model import LinearModel, dense
 from sparkdml.optim.losses import Logistic
-from sparkdml.optim.problem import Problem
+from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Lbfgs, Solver
 from sparkdml.params import accessors
 
@@ -60,7 +60,8 @@ class LogisticRegression(
     solver : "l-bfgs", "gd" (gradient descent that finds its own step), or "auto": "l-bfgs".
     optimizer, learningRate, stepSize, momentum : of solver="gd", as in `sparkdml.regression.LinearRegression`.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which the solver stops.
-    numPartitions, handleInvalid, maxBlockSizeInMB, aggregationDepth : as in `sparkdml.regression.LinearRegression`.
+    numPartitions, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation : as in
+        `sparkdml.regression.LinearRegression`.
 
     Raises
     ------
@@ -108,6 +109,7 @@ class LogisticRegression(
         learningRate: str | None = None,
         stepSize: float | None = None,
         momentum: float | None = None,
+        aggregation: str = "weighted_mean",
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -141,6 +143,7 @@ class LogisticRegression(
         learningRate: str | None = None,
         stepSize: float | None = None,
         momentum: float | None = None,
+        aggregation: str = "weighted_mean",
     ) -> Self:
         """Set the Params that are given; raises ParamError where threshold and thresholds contradict each other."""
         self._set(**self._input_kwargs)
@@ -157,7 +160,7 @@ class LogisticRegression(
             )
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        statistics = data.statistics
+        statistics = self._statistics(data)
         require_binary(
             statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
         )
@@ -171,22 +174,18 @@ class LogisticRegression(
                 warn_data(f"{label}: without an intercept the coefficients say only on which side the rows lie.")
         problem = self._problem_of(Logistic(), statistics, deviation)
         warn_constant_columns(statistics, problem)
-        name = self.getOrDefault("solver")
+        name = self._solver_name()
         return problem, self._make_solver(Lbfgs.name if name == "auto" else name)
 
-    def _metrics(self, statistics: Statistics, fit: Fit) -> BinaryMetrics:
-        assert fit.state.point is not None
-        return BinaryMetrics(
-            statistics.count, statistics.weight, float(statistics.center[-1]), float(fit.state.point.loss)
-        )
+    def _metrics(self, statistics: Statistics, point: Point) -> BinaryMetrics:
+        return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), float(point.loss))
 
-    def _warn(self, statistics: Statistics, fit: Fit) -> None:
-        super()._warn(statistics, fit)
-        assert fit.state.point is not None
+    def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
+        super()._warn(statistics, fit, point)
         penalty, two_classes = fit.problem.penalty, statistics.variance[-1] > 0.0
         free = not np.any(penalty.l1.strength) and not np.any(penalty.l2.strength)
         # a row on the wrong side of the plane alone costs log 2
-        if free and two_classes and fit.state.point.loss * statistics.count < np.log(2.0):
+        if free and two_classes and point.loss * statistics.count < np.log(2.0):
             warn_data(
                 "a plane separates the classes, so that without a penalty the coefficients grow with every iteration: "
                 "they tell the side of a row, but no probabilities; set regParam above 0."

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -15,7 +15,7 @@ from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
 from sparkdml.engine.walks import walk
 from sparkdml.errors import DataError
-from sparkdml.optim.queries import Answer, LocalEpoch, Query, Sample
+from sparkdml.optim.queries import Answer, EachPartition, LocalEpoch, PerPartition, Query, Sample, array_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,20 @@ class Reading:
 DEFAULT_READING = Reading()
 
 
+class Traffic(NamedTuple):
+    """Bytes of the arrays that passes send.
+
+    Attributes
+    ----------
+    down : the queries, once a task.
+    up : the answers, once a task, since a task merges its partitions before it answers; those that are kept apart,
+        once a partition.
+    """
+
+    down: int
+    up: int
+
+
 class Data(ABC):
     """Rows that were read once and can be asked many times.
 
@@ -53,17 +67,41 @@ class Data(ABC):
     ----------
     statistics : of the columns.
     feature_names : (d,).
+    partitions : how many there are. `tasks` is how many tasks a pass has.
     passes : how many passes were made.
+    bytes_down, bytes_up : what the passes sent, see `Traffic`.
     """
 
     statistics: Statistics
     feature_names: tuple[str, ...]
+    partitions: int
     passes: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+
+    @property
+    @abstractmethod
+    def tasks(self) -> int:
+        """How many tasks a pass has."""
+
+    @property
+    @abstractmethod
+    def partition_statistics(self) -> tuple[Statistics, ...]:
+        """The statistics of each partition, in order."""
 
     def run(self, queries: Sequence[Query], reading: Reading = DEFAULT_READING) -> list[Answer]:
         """Answer all queries in one pass."""
         self.passes += 1
+        down, up = self.traffic(queries)
+        self.bytes_down += down
+        self.bytes_up += up
         return self._run(list(queries), reading)
+
+    def traffic(self, queries: Sequence[Query]) -> Traffic:
+        """What a pass of these queries sends."""
+        down = self.tasks * sum(array_bytes(query) for query in queries)
+        senders = [self.partitions if isinstance(query, EachPartition) else self.tasks for query in queries]
+        return Traffic(down, sum(query.size * count for query, count in zip(queries, senders, strict=True)))
 
     @abstractmethod
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
@@ -97,9 +135,18 @@ class LocalData(Data):
         if not block.rows:
             raise DataError("there are no rows: give at least one.")
         self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]
-        nodes = [((0, p), Statistics.of(part)) for p, part in enumerate(self.blocks)]
-        self.statistics = combine(nodes, partitions)[0][1]
+        self.partitions = partitions
+        self._parts = tuple(Statistics.of(part) for part in self.blocks)
+        self.statistics = root(combine([((0, p), part) for p, part in enumerate(self._parts)], partitions), partitions)
         self.feature_names = tuple(feature_names or (f"x{j}" for j in range(block.columns)))
+
+    @property
+    def tasks(self) -> int:
+        return self.partitions
+
+    @property
+    def partition_statistics(self) -> tuple[Statistics, ...]:
+        return self._parts
 
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
         nodes = []
@@ -125,21 +172,24 @@ def answer(
 
     Queries of the same sample share one reading of its rows, `read(sample)`; a walk reads for itself.
     """
+    asked: list[Any] = [query.query if isinstance(query, EachPartition) else query for query in queries]
     groups: dict[Sample | None, list[int]] = {}
-    found: dict[int, Answer] = {}
-    for i, query in enumerate(queries):
+    found: dict[int, Any] = {}
+    for i, query in enumerate(asked):
         if isinstance(query, LocalEpoch):
             with np.errstate(over="ignore", invalid="ignore"):
                 found[i] = walk(query, columns, rows, partial(read, None))
         else:
             groups.setdefault(getattr(query, "sample", None), []).append(i)
     for sample, places in groups.items():
-        kernels = Kernels([queries[i] for i in places], columns)
+        kernels = Kernels([asked[i] for i in places], columns)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks whether the sums are finite
             for chunk in read(sample):
                 kernels.add(chunk)
         found.update(zip(places, kernels.answers(), strict=True))
-    return [found[i] for i in range(len(queries))]
+    return [
+        PerPartition((found[i],)) if isinstance(query, EachPartition) else found[i] for i, query in enumerate(queries)
+    ]
 
 
 def root(nodes: Sequence[Node], count: int) -> Any:

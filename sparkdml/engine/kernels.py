@@ -13,7 +13,7 @@ from scipy.linalg import blas
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
-from sparkdml.optim.queries import Answer, Gradient, GradientSums, Gram, GramSums, Line, LineSums, Query
+from sparkdml.optim.queries import Answer, Gradient, GradientSums, Gram, GramSums, Line, LineSums, SumsQuery
 
 
 class Kernel(Protocol):
@@ -29,7 +29,7 @@ class Kernel(Protocol):
 class Kernels:
     """The kernels that together answer a list of queries in one reading of the rows."""
 
-    def __init__(self, queries: Sequence[Query], columns: int) -> None:
+    def __init__(self, queries: Sequence[SumsQuery], columns: int) -> None:
         groups: dict[Any, list[int]] = {}
         for i, query in enumerate(queries):
             groups.setdefault(_group(query), []).append(i)
@@ -51,7 +51,7 @@ class Kernels:
         return [found[i] for i in range(len(found))]
 
 
-def _group(query: Query) -> Any:
+def _group(query: SumsQuery) -> Any:
     """What queries must share to be one kernel's."""
     if isinstance(query, Gram):
         return Gram, query.fold, query.shift.tobytes()

@@ -11,6 +11,7 @@ import numpy as np
 from sparkdml.engine.data import DEFAULT_READING, Data, Reading
 from sparkdml.errors import DivergenceError
 from sparkdml.optim.problem import Problem
+from sparkdml.optim.queries import Query
 from sparkdml.optim.solvers import Solver, State, StopReason, check_admissible
 
 logger = logging.getLogger("sparkdml")
@@ -18,12 +19,24 @@ logger = logging.getLogger("sparkdml")
 
 @dataclass
 class Fit:
-    """One model on its way: its problem, its solver, where the solver stands, and the passes it took part in."""
+    """One model on its way: its problem, its solver, where the solver stands, and the passes it took part in.
+
+    `bytes_down` and `bytes_up` are what its own queries and their answers took, see `Traffic`.
+    """
 
     problem: Problem
     solver: Solver
     state: State
     passes: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+
+    def count(self, data: Data, queries: Sequence[Query]) -> None:
+        """Count one more pass, in which the fit asked these queries."""
+        self.passes += 1
+        down, up = data.traffic(queries)
+        self.bytes_down += down
+        self.bytes_up += up
 
 
 def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Reading = DEFAULT_READING) -> list[Fit]:
@@ -45,7 +58,7 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
         answers = iter(data.run([query for queries in asked for query in queries], reading))
         for fit, queries in zip(pending, asked, strict=True):
             fit.state = fit.solver.step(fit.problem, fit.state, list(islice(answers, len(queries))))
-            fit.passes += 1
+            fit.count(data, queries)
             _require_finite(fit)
         _log(pending, len(running), time.perf_counter() - started)
     return running

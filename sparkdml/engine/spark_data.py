@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 from pyspark import RDD, SparkContext, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql.utils import is_remote
@@ -19,6 +18,7 @@ from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.means import feature_means
 from sparkdml.blocks.pack import SCHEMA, Plan, Report
 from sparkdml.blocks.schema import resolve_columns, select_columns
+from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.engine import tasks
@@ -34,7 +34,7 @@ from sparkdml.errors import (
     ReleasedError,
     SessionError,
 )
-from sparkdml.optim.queries import Answer, Query
+from sparkdml.optim.queries import Answer, PerPartition, Query
 
 logger = logging.getLogger("sparkdml")
 
@@ -116,7 +116,7 @@ class SparkData(Data):
     frame : the DataFrame; packing keeps it only so that a summary can score it when asked to.
     columns : which columns were packed.
     contents : of each partition its rows, weight, label mix and bytes, in order.
-    partitions : how many partitions were packed. `tasks` is how many tasks a pass has.
+    partitions : how many partitions were packed.
     skipped : how many rows were left out by handleInvalid="skip".
     means, filled : what handleInvalid="mean" put in place of missing numbers, (d,) or None, and of how many.
     """
@@ -158,9 +158,16 @@ class SparkData(Data):
     def __exit__(self, *exception: object) -> None:
         self.release()
 
+    @cached_property
+    def partition_statistics(self) -> tuple[Statistics, ...]:
+        """The statistics of each partition, in order; the first use runs a job over what packing left of them."""
+        size = 8 * 4 * (len(self.feature_names) + 1)  # mean, m2, low and high
+        columns = len(self.feature_names)
+        found: PerPartition[Statistics] = self._gather(partial(tasks.statistics, columns=columns), size, 1)
+        return found.parts
+
     @property
     def tasks(self) -> int:
-        """How many tasks a pass has."""
         return self._open().getNumPartitions()
 
     def release(self) -> None:
@@ -279,11 +286,6 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
     if statistics.weight == 0.0:
         weight = columns.roles["weight"]
         raise DataError(f"all {statistics.count:,} weights in column {weight!r} are zero: one must be positive.")
-    if not np.all(np.isfinite(statistics.m2)):
-        j = int(np.argmin(np.isfinite(statistics.m2)))
-        name = [*columns.feature_names(len(statistics.m2) - 1), columns.roles["label"]][j]
-        largest = max(abs(statistics.low[j]), abs(statistics.high[j]))
-        raise DataError(f"column {name!r} reaches {largest:g}, whose square overflows: rescale the column.")
     largest = max(content.nbytes for content in report.contents)
     if largest > WARN_PARTITION_BYTES:
         warnings.warn(

@@ -14,10 +14,11 @@ from pyspark import Broadcast, Row
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.pack import read_report
+from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Missing, read_chunks
 from sparkdml.engine.data import Answers, answer
 from sparkdml.engine.tree import Node, combine
-from sparkdml.optim.queries import Query, Sample
+from sparkdml.optim.queries import PerPartition, Query, Sample
 
 Task = Callable[[Iterable[Handle]], Iterator[Node]]
 
@@ -71,6 +72,13 @@ def report(handles: Iterable[Handle]) -> Iterator[Node]:
             yield (0, handle.partition), Part(read_report(handle), (Rows.of(handle),))
         except FileNotFoundError:
             continue
+
+
+def statistics(handles: Iterable[Handle], columns: int) -> Iterator[Node]:
+    """The statistics of each partition. A partition whose files are missing answers nothing."""
+    for place, part in report(handles):
+        found = part.value.statistics or Statistics.empty(columns)
+        yield place, Part(PerPartition((found,)), part.rows)
 
 
 def answers(handles: Iterable[Handle], request: Broadcast[Request]) -> Iterator[Node]:

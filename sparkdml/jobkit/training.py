@@ -282,6 +282,7 @@ def _measured(model: Any, seconds: float, skipped: int) -> dict[str, Any]:
         "rows_skipped": summary.numSkipped + skipped,
         "values_filled": summary.numFilled,
         "passes": summary.passes,
+        "bytes": summary.bytes._asdict(),
         "seconds": seconds,
         "converged": summary.converged,
         "stop_reason": summary.stopReason,
@@ -292,5 +293,6 @@ def _result(
     status: str, path: str | None, version: str | None, run: dict[str, Any], metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """The last line of stdout."""
-    told = {name: run[name] for name in ("passes", "seconds", "rows", "rows_skipped", "values_filled", "converged")}
+    kept = ("passes", "bytes", "seconds", "rows", "rows_skipped", "values_filled", "converged")
+    told = {name: run[name] for name in kept}
     return {"status": status, "model": path, "metrics": metrics, **told, "version": version}

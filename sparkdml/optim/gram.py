@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparkdml.optim.aggregation import aggregate
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.queries import GramSums
+from sparkdml.optim.queries import GramSums, PerPartition
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,18 @@ class Quadratic:
         d = len(self.mean) - 1
         slope = self.mean[:d] @ v[:d] + v[d:].sum() - self.mean[d]
         return Point(v + self.origin, loss, gradient, np.array([slope]))
+
+
+def principal_axes(problem: Problem, answer: PerPartition[GramSums]) -> np.ndarray:
+    """Axes along which the standardized columns are uncorrelated, one a column, orthonormal, (n, n).
+
+    They are the eigenvectors of the second moments of the partitions, aggregated as the problem aggregates gradients.
+    """
+    parts = [part for part in answer.parts if part.weight > 0.0]
+    with np.errstate(over="ignore", invalid="ignore"):  # of a corrupted partition, which is left out
+        moments = np.array([Quadratic.of(part, problem).Q for part in parts])
+    axes: np.ndarray = np.linalg.eigh(aggregate(problem.aggregation, moments, np.array([s.weight for s in parts])))[1]
+    return axes
 
 
 def _moments(sums: GramSums, move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,10 @@ class Penalty(ABC):
     def value(self, w: np.ndarray) -> float:
         """h(w)."""
 
+    def change(self, w: np.ndarray, new: np.ndarray) -> float:
+        """h(new) - h(w)."""
+        return self.value(new) - self.value(w)
+
     @abstractmethod
     def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
         """argmin_v h(v) + sum_j (v_j - w_j)^2 / (2 step_j), of shape (n,); `step` is one number or (n,)."""
@@ -64,6 +68,9 @@ class L1(Penalty):
 
     def value(self, w: np.ndarray) -> float:
         return float(np.dot(self.strength, np.abs(w)))
+
+    def change(self, w: np.ndarray, new: np.ndarray) -> float:
+        return float(np.dot(self.strength, np.abs(new) - np.abs(w)))  # near w, no digits cancel
 
     def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
         return np.sign(w) * np.maximum(np.abs(w) - step * self.strength, 0.0)

@@ -9,9 +9,23 @@ from functools import cached_property
 
 import numpy as np
 
+from sparkdml.optim.aggregation import WEIGHTED_MEAN, aggregate
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.penalties import ElasticNet
-from sparkdml.optim.queries import Gradient, GradientSums, Gram, Line, LineSums, LocalEpoch, Sample, Units
+from sparkdml.optim.queries import (
+    EachPartition,
+    Gradient,
+    GradientSums,
+    Gram,
+    Line,
+    LineSums,
+    LocalEpoch,
+    LocalEpochSums,
+    PerPartition,
+    Query,
+    Sample,
+    Units,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +60,9 @@ class Problem:
     start : theta where a solver begins, (n,).
     shift : where the Gram matrix is centred, (d + 1,): the features, then the label.
     fold : the rows of this fold are left out; -1 leaves out none.
+    aggregation : how the partitions' gradients make one, of `aggregation.AGGREGATIONS`. Unless it is a mean, what comes
+        of them is no function's gradient, and the loss of a point only tells how far it is from the others.
+    axes : the orthonormal axes along which gradients are aggregated, one a column, (n, n); None are those of theta.
     """
 
     loss: Loss
@@ -56,6 +73,8 @@ class Problem:
     start: np.ndarray
     shift: np.ndarray
     fold: int = -1
+    aggregation: str = WEIGHTED_MEAN
+    axes: np.ndarray | None = None
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -84,33 +103,74 @@ class Problem:
         w = u * self.inverse_scale[:, None]
         return w, c - self.center @ w
 
-    def gradient_query(self, theta: np.ndarray, sample: Sample | None = None) -> Gradient:
+    def gradient_query(self, theta: np.ndarray, sample: Sample | None = None) -> Query:
         """The query whose answer `point` turns into loss and gradient at theta, of all rows or of a sample."""
-        return Gradient(self.loss, *self.raw(theta), self.fold, sample)
+        return self._asked(Gradient(self.loss, *self.raw(theta), self.fold, sample))
 
-    def point(self, theta: np.ndarray, sums: GradientSums) -> Point:
-        """Loss and gradient in the variables of the solver, by the chain rule through `raw`."""
+    def _asked(self, query: Gradient | Line | LocalEpoch) -> Query:
+        """The query as the aggregation needs it: of all partitions together, or of each apart."""
+        return query if self.aggregation == WEIGHTED_MEAN else EachPartition(query)
+
+    def point(self, theta: np.ndarray, answer: GradientSums | PerPartition[GradientSums]) -> Point:
+        """Loss and gradient in the variables of the solver: of all rows, or aggregated over the partitions.
+
+        Aggregated are the coordinates along `axes`, not those of raw gradients: a column with a large mean would
+        leave nothing but the difference of two medians.
+        """
+        if isinstance(answer, GradientSums):
+            return self._point(theta, answer)
+        parts = [part for part in answer.parts if part.weight > 0.0]
+        with np.errstate(over="ignore", invalid="ignore"):  # of a corrupted partition, which is left out
+            points = [self._point(theta, part) for part in parts]
+            gradients = np.array([point.gradient for point in points])
+            along = gradients if self.axes is None else gradients @ self.axes
+        stacked = np.column_stack([[point.loss for point in points], along, [point.slope for point in points]])
+        one = aggregate(self.aggregation, stacked, np.array([part.weight for part in parts]))
+        gradient = one[1 : len(theta) + 1]
+        return Point(
+            theta,
+            float(one[0]),
+            gradient if self.axes is None else self.axes @ gradient,
+            one[len(theta) + 1 :],
+        )
+
+    def _point(self, theta: np.ndarray, sums: GradientSums) -> Point:
+        """The chain rule through `raw`."""
         gradient = (sums.w - np.outer(self.center, sums.b)) * self.inverse_scale[:, None]
         joined = self.join(gradient, sums.b) / sums.weight
         return Point(theta, sums.value / sums.weight, joined, sums.b / sums.weight)
 
-    def line_query(self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray) -> Line:
+    def line_query(self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray) -> Query:
         """The query whose answer `line_objectives` turns into F along a direction."""
-        return Line(self.loss, *self.raw(theta), *self.raw(direction), steps, self.fold)
+        return self._asked(Line(self.loss, *self.raw(theta), *self.raw(direction), steps, self.fold))
 
     def line_objectives(
-        self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray, sums: LineSums
+        self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray, answer: LineSums | PerPartition[LineSums]
     ) -> np.ndarray:
         """F(theta + t direction) for each t of `steps`, (T,)."""
         penalties = [self.penalty.value(theta + t * direction) for t in steps]
-        return sums.values / sums.weight + np.array(penalties)
+        if isinstance(answer, LineSums):
+            return answer.values / answer.weight + np.array(penalties)
+        parts = [part for part in answer.parts if part.weight > 0.0]
+        losses = np.array([part.values / part.weight for part in parts])
+        return aggregate(self.aggregation, losses, np.array([part.weight for part in parts])) + np.array(penalties)
 
     def local_query(
         self, theta: np.ndarray, control: np.ndarray, step: float, free: np.ndarray | None, measured: bool
-    ) -> LocalEpoch:
-        """The query for walks of the partitions from theta on."""
+    ) -> Query:
+        """The query for walks of the partitions from theta on, which `merged_walk` merges."""
         w, b = self.raw(theta)
-        return LocalEpoch(self.loss, w, b, self.units, control, step, free, measured, self.fold)
+        return self._asked(LocalEpoch(self.loss, w, b, self.units, control, step, free, measured, self.fold))
+
+    def merged_walk(self, answer: LocalEpochSums | PerPartition[LocalEpochSums]) -> tuple[np.ndarray, float]:
+        """The walk that the partitions' walks make, (n,), and the smallest of their cosines."""
+        if isinstance(answer, LocalEpochSums):
+            return (answer.walk / answer.weight if answer.weight else answer.walk), answer.cosine
+        parts = [part for part in answer.parts if part.weight > 0.0]
+        walks = np.array([part.walk / part.weight for part in parts])
+        along = walks if self.axes is None else walks @ self.axes
+        one = aggregate(self.aggregation, along, np.array([part.weight for part in parts]))
+        return (one if self.axes is None else self.axes @ one), min(part.cosine for part in parts)
 
     @cached_property
     def units(self) -> Units:

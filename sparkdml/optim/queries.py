@@ -6,8 +6,8 @@ Where a query has a `fold`, the rows of that fold are left out; -1 leaves out no
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Self, TypeAlias
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -218,5 +218,46 @@ class LocalEpochSums(Sums):
         return replace(super().merge(other), cosine=min(self.cosine, other.cosine))
 
 
-Query: TypeAlias = Gradient | Line | Gram | LocalEpoch
-Answer: TypeAlias = GradientSums | LineSums | GramSums | LocalEpochSums
+@dataclass(frozen=True, eq=False)
+class EachPartition:
+    """Ask another query, and have the partitions' answers kept apart."""
+
+    query: Gradient | Line | Gram | LocalEpoch
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer of one partition."""
+        return self.query.size
+
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, eq=False)
+class PerPartition(Generic[A]):
+    """What each partition answered, in their order: two parts of the data merge by standing side by side.
+
+    >>> PerPartition((1, 2)).merge(PerPartition((3,))).parts
+    (1, 2, 3)
+    """
+
+    parts: tuple[A, ...]
+
+    def merge(self, other: "PerPartition[A]") -> "PerPartition[A]":
+        """The answers of the partitions of both."""
+        return PerPartition(self.parts + other.parts)
+
+
+def array_bytes(query: Any) -> int:
+    """Bytes of the arrays of a query: what is sent of it, but for some hundred bytes of names and numbers.
+
+    >>> array_bytes(Gram(np.zeros(5)))
+    40
+    """
+    parts = [getattr(query, f.name) for f in fields(query)] if is_dataclass(query) else []
+    return sum(part.nbytes if isinstance(part, np.ndarray) else array_bytes(part) for part in parts)
+
+
+SumsQuery: TypeAlias = Gradient | Line | Gram  # those that a kernel answers
+Query: TypeAlias = SumsQuery | LocalEpoch | EachPartition
+Answer: TypeAlias = GradientSums | LineSums | GramSums | LocalEpochSums | PerPartition[Any]

@@ -1,16 +1,16 @@
-"""Step sizes: schedules, which know only the number of the step, and adaptive rules, which watch the descent.
+"""Schedules: step sizes that know only the number of the step.
 
 A schedule is a pure function of t = 0, 1, 2, ..., a value that can be compared and pickled, and a number or an array
-of numbers is accepted wherever a schedule is. An adaptive rule is a pair of pure functions and an explicit state.
+of numbers is accepted wherever a schedule is. Step sizes that watch the descent are in `sparkdml.optim.adaptive`.
 """
 
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from numbers import Real
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from sparkdml.errors import ParamError
 
 StepSize: TypeAlias = float | np.ndarray  # one, or (K,) for K models fitted together
 Check: TypeAlias = Callable[[Any, str], Any]
-S = TypeVar("S", bound="AdaptiveState")
 T = TypeVar("T")
 
 
@@ -47,7 +46,6 @@ below_one = number("at least 0 and below 1", lambda x: 0 <= x < 1)
 within_one = number("above 0 and below 1", lambda x: 0 < x < 1)
 at_least_one = number("at least 1", lambda x: x >= 1)
 count = number("at least 1", lambda x: x >= 1, int)
-KINDS = {kind: kind for kind in ("long", "short", "alternate")}
 
 
 @dataclass(frozen=True)
@@ -251,142 +249,6 @@ class Joined(Schedule):
         return self.schedules[part](t - (0, *self.boundaries)[part])
 
 
-@dataclass(frozen=True, eq=False)
-class AdaptiveState:
-    """What every adaptive rule says.
-
-    Attributes
-    ----------
-    step : the size of the next step.
-    undo : the last step made things worse: go back to where it began before taking the next.
-    """
-
-    step: float
-    undo: bool = False
-
-
-class Adaptive(Checked, ABC, Generic[S]):
-    """A step size that listens: `init(step_size)`, then `observe` at each point that was reached; read `state.step`.
-
-    A state belongs to one model. In a chain of `sparkdml.optim.updates`, give the schedule 1.0 and multiply the step
-    by `state.step`.
-    """
-
-    state_class: ClassVar[type[AdaptiveState]]
-
-    def init(self, step_size: float) -> S:
-        """The state before the first observation; raises `ParamError` unless the step size is above zero."""
-        return cast(S, self.state_class(positive(step_size, "step_size")))
-
-    @abstractmethod
-    def observe(self, state: S, value: float, w: np.ndarray, gradient: np.ndarray) -> S:
-        """The state after the objective `value` and its `gradient` were seen at `w`, both of one shape."""
-
-
-@dataclass(frozen=True, eq=False)
-class PlateauState(AdaptiveState):
-    """Adds the best objective so far, and how many observations in a row were no better."""
-
-    best: float = math.inf
-    waited: int = 0
-
-
-@dataclass(frozen=True)
-class Plateau(Adaptive[PlateauState]):
-    """Multiply the step by `factor` after `patience` observations in a row that did not improve the best objective.
-
-    An improvement lowers it by more than `improvement` times the absolute value of the new one.
-
-    >>> rule = Plateau(factor=0.5, patience=2)
-    >>> state = rule.init(1.0)
-    >>> for value in [3.0, 2.0, 2.0, 2.0]:
-    ...     state = rule.observe(state, value, np.zeros(1), np.zeros(1))
-    >>> state
-    PlateauState(step=0.5, undo=False, best=2.0, waited=0)
-    """
-
-    factor: float = field(default=0.2, metadata={"check": within_one})
-    patience: int = field(default=5, metadata={"check": count})
-    improvement: float = field(default=1e-4, metadata={"check": below_one})
-    state_class = PlateauState
-
-    def observe(self, state: PlateauState, value: float, w: np.ndarray, gradient: np.ndarray) -> PlateauState:
-        if state.best - value > self.improvement * abs(value):
-            return replace(state, best=float(value), waited=0)
-        if state.waited + 1 < self.patience:
-            return replace(state, waited=state.waited + 1)
-        return replace(state, step=state.step * self.factor, waited=0)
-
-
-@dataclass(frozen=True, eq=False)
-class BoldDriverState(AdaptiveState):
-    """Adds the objective where the last step began, or ended if it stands."""
-
-    value: float = math.inf
-
-
-@dataclass(frozen=True)
-class BoldDriver(Adaptive[BoldDriverState]):
-    """Grow the step a little after a decrease; after an increase shrink it and have the step undone.
-
-    Source: R. Battiti, Accelerated Backpropagation Learning: Two Optimization Methods (1989).
-
-    >>> rule = BoldDriver()
-    >>> state = rule.observe(rule.init(1.0), 3.0, np.zeros(1), np.zeros(1))
-    >>> rule.observe(state, 4.0, np.zeros(1), np.zeros(1))
-    BoldDriverState(step=0.5, undo=True, value=3.0)
-    """
-
-    growth: float = field(default=1.05, metadata={"check": at_least_one})
-    shrinkage: float = field(default=0.5, metadata={"check": within_one})
-    state_class = BoldDriverState
-
-    def observe(self, state: BoldDriverState, value: float, w: np.ndarray, gradient: np.ndarray) -> BoldDriverState:
-        if not value <= state.value:  # worse, or not a number
-            return replace(state, step=state.step * self.shrinkage, undo=True)
-        growth = self.growth if value < state.value < math.inf else 1.0
-        return BoldDriverState(state.step * growth, value=float(value))
-
-
-@dataclass(frozen=True, eq=False)
-class SecantState(AdaptiveState):
-    """Adds the count of observations, the first step size, and the last point and gradient."""
-
-    seen: int = 0
-    first: float = 0.0
-    w: np.ndarray = field(default_factory=lambda: np.array(np.nan))  # no point yet, so no curvature
-    gradient: np.ndarray = field(default_factory=lambda: np.array(np.nan))
-
-
-@dataclass(frozen=True)
-class BarzilaiBorwein(Adaptive[SecantState]):
-    """The inverse of the curvature along the last move s, which changed the gradient by y.
-
-    long = s.s / s.y, short = s.y / y.y, or the two in turn. Where the curvature s.y is not positive the step stays as
-    it was; it never leaves the first one by more than the factor `limit`. The objective need not decrease at each step.
-    Source: J. Barzilai and J. Borwein, Two-Point Step Size Gradient Methods (1988); Y.-H. Dai and R. Fletcher,
-    Projected Barzilai-Borwein Methods for Large-Scale Box-Constrained Quadratic Programming (2005), for the turns.
-
-    >>> rule = BarzilaiBorwein()
-    >>> state = rule.observe(rule.init(1.0), 2.0, np.array([1.0]), np.array([4.0]))
-    >>> rule.observe(state, 0.5, np.array([0.5]), np.array([2.0])).step
-    0.25
-    """
-
-    kind: str = field(default="alternate", metadata={"check": lambda value, name: pick(name, value, KINDS)})
-    limit: float = field(default=1e10, metadata={"check": at_least_one})
-    state_class = SecantState
-
-    def observe(self, state: SecantState, value: float, w: np.ndarray, gradient: np.ndarray) -> SecantState:
-        s, y = w - state.w, gradient - state.gradient
-        ss, sy, yy = float(np.vdot(s, s)), float(np.vdot(s, y)), float(np.vdot(y, y))
-        step, first = state.step, state.first or state.step
-        if min(ss, sy, yy) > 0.0:
-            is_long = self.kind == "long" or (self.kind == "alternate" and state.seen % 2 == 1)
-            step = min(max(ss / sy if is_long else sy / yy, first / self.limit), first * self.limit)
-        return SecantState(step, False, state.seen + 1, first, np.array(w), np.array(gradient))
-
-
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,
     "inverseScaling": InverseScaling,
@@ -395,9 +257,6 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "step": Step,
     "cosine": Cosine,
 }
-ADAPTIVE: dict[str, type[Adaptive]] = {"plateau": Plateau, "boldDriver": BoldDriver, "barzilaiBorwein": BarzilaiBorwein}
-# A back-tracking line search needs objectives along the step: the solver makes it itself, through Line queries.
-STEP_SIZES = (*SCHEDULES, *ADAPTIVE, "lineSearch")
 
 
 def named_schedule(name: str, step_size: float | Sequence[float] | np.ndarray, **settings: Any) -> Schedule:

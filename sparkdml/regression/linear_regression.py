@@ -15,9 +15,10 @@ from sparkdml.errors import DataError, ParamError, SolverError
 from sparkdml.estimator import LinearEstimator, warn_constant_columns, warn_data
 from sparkdml.evaluation import RegressionMetrics
 from sparkdml.model import LinearModel
+from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.gram import Quadratic
 from sparkdml.optim.losses import LOSSES
-from sparkdml.optim.problem import Problem
+from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GramSums
 from sparkdml.optim.solvers import Normal, Solver
 from sparkdml.optim.solvers.auto import choose
@@ -54,9 +55,9 @@ class LinearRegression(
         4096 features, else "l-bfgs".
     optimizer, learningRate, stepSize, momentum : with solver="gd", the update rule ("plain", "momentum", "nesterov",
         "adagrad", "rmsprop", "adam", "adamw"), how its step size goes on ("constant", "inverseScaling", "inverseTime",
-        "exponential", "step", "cosine", "plateau", "boldDriver", "barzilaiBorwein"), the first step size, for
-        standardized features, and the momentum. Each has a default that fits the data; with none of them set the
-        solver finds its own steps, which takes the fewest passes.
+        "exponential", "step", "cosine", "plateau", "boldDriver", "barzilaiBorwein", "lineSearch"), the first step
+        size, for standardized features, and the momentum. Each has a default that fits the data; with none of them
+        set the solver finds its own steps, which takes the fewest passes.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which "l-bfgs" and "gd" stop.
     numPartitions : tasks of a pass.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
@@ -64,6 +65,11 @@ class LinearRegression(
     computeStatistics : standard errors from "l-bfgs" and "gd" too, by one more pass; "normal" always has them.
     maxBlockSizeInMB : size of the chunks of rows to work on; 0 takes chunks that fit the processor's cache.
     aggregationDepth : depth of the tree in which partitions are summed, where their sums are large.
+    aggregation : how the partitions' gradients make one, with solver="gd" or "auto": "weighted_mean", exactly; "mean",
+        each partition alike; "median" or "trimmed_mean" (without a quarter of the partitions at each end), coordinate
+        by coordinate along the principal axes of up to 256 columns, so that a few corrupted partitions are outvoted,
+        in the means and deviations that standardize too. Rows should be spread over the partitions at random, many to
+        each: what differs between partitions is taken for noise. The metrics are those of all rows.
 
     Raises
     ------
@@ -109,6 +115,7 @@ class LinearRegression(
         learningRate: str | None = None,
         stepSize: float | None = None,
         momentum: float | None = None,
+        aggregation: str = "weighted_mean",
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -140,15 +147,16 @@ class LinearRegression(
         learningRate: str | None = None,
         stepSize: float | None = None,
         momentum: float | None = None,
+        aggregation: str = "weighted_mean",
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        statistics = data.statistics
+        statistics = self._statistics(data)
         problem = self._problem(statistics)
         self._check(statistics, problem)
-        name = self.getOrDefault("solver")
+        name = self._solver_name()
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
             name = choose(len(problem.scale), problem.loss.quadratic and admissible)
@@ -161,6 +169,9 @@ class LinearRegression(
         sparse = self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0
         if self.getOrDefault("computeStatistics") and sparse:
             raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
+        aggregation = self.getOrDefault("aggregation")
+        if self.getOrDefault("computeStatistics") and aggregation != WEIGHTED_MEAN:
+            raise ParamError(f"computeStatistics=True: there are no standard errors with aggregation={aggregation!r}.")
 
     def _problem(self, statistics: Statistics) -> Problem:
         deviation = np.sqrt(statistics.variance)
@@ -206,25 +217,26 @@ class LinearRegression(
         if not self.getOrDefault("computeStatistics"):
             return -1, np.empty(0)
         self._require_gram(data, fit.problem, "computeStatistics=True")
-        (gram,) = data.run([fit.problem.gram_query()])
-        fit.passes += 1
+        query = fit.problem.gram_query()
+        (gram,) = data.run([query])
+        fit.count(data, [query])
         assert isinstance(gram, GramSums)
         _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)
         return rank, inverse
 
-    def _metrics(self, statistics: Statistics, fit: Fit) -> RegressionMetrics:
-        """The metrics that the last answer of a fit implies, without looking at the rows again.
+    def _metrics(self, statistics: Statistics, point: Point) -> RegressionMetrics:
+        """The metrics that the sums over all rows at the end of a fit imply, without looking at the rows again.
 
         With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so
         sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m.
         """
-        point = fit.state.point
-        assert point is not None
         mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
         squared = 2.0 * point.loss
         r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
         prediction_m2 = max(m2 + weight * (squared + 2.0 * r_y), 0.0)
-        return RegressionMetrics(statistics.count, weight, mean, m2, prediction_m2, weight * squared)
+        # a sum that overflows, as wild values that were outvoted make it, stays a number, for it is saved
+        sums = np.nan_to_num([mean, m2, prediction_m2, weight * squared], nan=np.finfo(float).max).tolist()
+        return RegressionMetrics(statistics.count, weight, *sums)
 
     def _new_model(self, *parts: Any) -> "LinearRegressionModel":
         return LinearRegressionModel(*parts)

@@ -1,6 +1,14 @@
 """Solvers by name. A new solver is one file and one entry here."""
 
-from sparkdml.optim.solvers.base import Solver, State, StopReason, check_admissible, dump_state, load_state
+from sparkdml.optim.solvers.base import (
+    Solver,
+    State,
+    StopReason,
+    check_admissible,
+    check_aggregation,
+    dump_state,
+    load_state,
+)
 from sparkdml.optim.solvers.gradient_descent import GradientDescent
 from sparkdml.optim.solvers.lbfgs import Lbfgs
 from sparkdml.optim.solvers.local_descent import LocalDescent
@@ -22,6 +30,7 @@ __all__ = [
     "StochasticDescent",
     "StopReason",
     "check_admissible",
+    "check_aggregation",
     "dump_state",
     "load_state",
 ]

@@ -11,8 +11,9 @@ import numpy as np
 
 from sparkdml import arrays
 from sparkdml.errors import SolverError
+from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.queries import Answer, Query
+from sparkdml.optim.queries import Query
 
 
 class StopReason(StrEnum):
@@ -75,6 +76,13 @@ class Solver(ABC, Generic[S]):
 
     name: ClassVar[str]
     state_class: ClassVar[type[State]]
+    aggregations: ClassVar[tuple[str, ...]] = (WEIGHTED_MEAN,)  # of `AGGREGATIONS`, those it can take
+
+    def aggregation_refusal(self, aggregation: str) -> str | None:
+        """Why this solver cannot take what the partitions tell aggregated so, or None."""
+        if aggregation in self.aggregations:
+            return None
+        return f"needs the exact sums, and aggregation={aggregation!r} gives none: take solver='gd' with an optimizer."
 
     def refusal(self, problem: Problem) -> str | None:
         """Why this solver cannot take the problem, or None."""
@@ -95,14 +103,15 @@ class Solver(ABC, Generic[S]):
 
 def check_admissible(solver: Solver, problem: Problem) -> None:
     """Raise `SolverError` where the solver cannot take the problem."""
-    refusal = solver.refusal(problem)
-    if refusal:
+    check_aggregation(solver, problem.aggregation)
+    if refusal := solver.refusal(problem):
         raise SolverError(f"solver={solver.name!r} {refusal}")
 
 
-def answer_is_finite(answer: Answer) -> bool:
-    """Whether every number of an answer is finite."""
-    return all(np.all(np.isfinite(getattr(answer, f.name))) for f in fields(answer))
+def check_aggregation(solver: Solver, aggregation: str) -> None:
+    """Raise `SolverError` where the solver cannot take what the partitions tell aggregated so."""
+    if refusal := solver.aggregation_refusal(aggregation):
+        raise SolverError(f"solver={solver.name!r} {refusal}")
 
 
 def dump_state(state: State) -> bytes:

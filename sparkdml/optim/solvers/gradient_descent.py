@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sparkdml.optim.aggregation import AGGREGATIONS, ROBUST
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query
 from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, begin, empty, is_near
@@ -53,6 +54,7 @@ class GradientDescent(Solver[GradientDescentState]):
 
     name = "gd"
     state_class = GradientDescentState
+    aggregations = tuple(name for name in AGGREGATIONS if name not in ROBUST)
 
     def refusal(self, problem: Problem) -> str | None:
         if not np.isfinite(problem.loss.curvature):
@@ -111,8 +113,8 @@ def _shrinkage(problem: Problem, state: GradientDescentState, refused: Point) ->
     assert state.current is not None
     way = refused.theta - state.current.theta
     here, there = problem.objective(state.current), problem.objective(refused)
-    slope = float(problem.smooth_gradient(state.current) @ way)
-    slope += problem.penalty.l1.value(refused.theta) - problem.penalty.l1.value(state.current.theta)
+    bend = problem.penalty.l1.change(state.current.theta, refused.theta)
+    slope = float(problem.smooth_gradient(state.current) @ way) + bend
     return float(np.clip(-slope / (2.0 * (there - here - slope)), *SHRINKAGE)) if np.isfinite(there) else SHRINKAGE[0]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sparkdml.optim.aggregation import AGGREGATIONS
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, LocalEpochSums, Query
 from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, begin, empty, is_near
@@ -78,6 +79,7 @@ class LocalDescent(Solver[LocalDescentState]):
 
     name = "local-sgd"
     state_class = LocalDescentState
+    aggregations = tuple(AGGREGATIONS)
 
     def refusal(self, problem: Problem) -> str | None:
         if not np.isfinite(problem.loss.curvature):
@@ -193,10 +195,10 @@ def _is_nearer(problem: Problem, old: Point, new: Point) -> bool:
 def _aim(problem: Problem, state: LocalDescentState, walks: LocalEpochSums, point: Point) -> LocalDescentState:
     """Merge the walks from a point into a direction."""
     predicted = Face.at(problem, state.base, state.gradient)
-    state = replace(_stand(problem, state, point), cosine=min(state.cosine, walks.cosine))
+    merged, cosine = problem.merged_walk(walks)
+    state = replace(_stand(problem, state, point), cosine=min(state.cosine, cosine))
     S, Y = predicted.pairs(state.S, state.Y)
     _, alpha = first_loop(S, Y, predicted.gradient)
-    merged = walks.walk / walks.weight if walks.weight else np.zeros_like(state.base)
     direction = -second_loop(S, Y, alpha, -merged)
     face = Face.at(problem, state.base, state.gradient)
     direction = face.project(state.base + direction) - state.base

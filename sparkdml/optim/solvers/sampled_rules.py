@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sparkdml.optim.adaptive import ADAPTIVE
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query, Sample
-from sparkdml.optim.schedules import ADAPTIVE
 from sparkdml.optim.solvers.base import StopReason, empty
 from sparkdml.optim.solvers.rule_descent import EXPLODED, RuleDescent, RuleDescentState
 

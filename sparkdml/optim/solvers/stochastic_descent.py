@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sparkdml.errors import DivergenceError
+from sparkdml.optim.aggregation import AGGREGATIONS
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query, Sample
 from sparkdml.optim.solvers.base import Solver, State, StopReason, begin, empty, is_near
@@ -83,6 +84,7 @@ class StochasticDescent(Solver[StochasticDescentState]):
 
     name = "sgd"
     state_class = StochasticDescentState
+    aggregations = tuple(AGGREGATIONS)
 
     def refusal(self, problem: Problem) -> str | None:
         if not np.isfinite(problem.loss.curvature):
