@@ -11,6 +11,7 @@ from scipy.special import stdtr
 
 from sparkdml.arrays import require
 from sparkdml.errors import StatisticsError
+from sparkdml.text import align
 
 
 class Metrics(Protocol):
@@ -275,10 +276,3 @@ def format_p(p: float) -> str:
     stars = "***" if p < 0.001 else "**" if p < 0.01 else "*" if p < 0.05 else ""
     text = "<2e-16" if p < 2e-16 else f"{p:.2e}" if p < 1e-4 else f"{p:.4f}"
     return f"{text} {stars}".rstrip()
-
-
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)

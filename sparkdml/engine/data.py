@@ -1,15 +1,17 @@
 """The seam between the two halves of the library: data that answer queries, wherever their blocks are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from sparkdml.blocks.block import CHUNK_BYTES, DENSE_FROM, Block
+from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
@@ -53,11 +55,15 @@ class Data(ABC):
     statistics : of the columns.
     feature_names : (d,).
     passes : how many passes were made.
+    sampling : how two classes were balanced.
+    class_rates : the weight of each label over its weight in the table that was sampled; empty without sampling.
     """
 
     statistics: Statistics
     feature_names: tuple[str, ...]
     passes: int = 0
+    sampling: Sampling = Sampling()
+    class_rates: Mapping[float, float] = MappingProxyType({})
 
     def run(self, queries: Sequence[Query], reading: Reading = DEFAULT_READING) -> list[Answer]:
         """Answer all queries in one pass."""
