@@ -4,7 +4,7 @@ The solvers see theta = (u, c): u = scale * w, and c is the margin of the averag
 (w, b) with w = u / scale and b = c - center . w, so that they never touch the scaling and sparse rows stay sparse.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class Problem:
     start : theta where a solver begins, (n,).
     shift : where the Gram matrix is centred, (d + 1,): the features, then the label.
     fold : the rows of this fold are left out; -1 leaves out none.
+    origin : theta without coefficients, (n,), from which `way` measures; None where that is the start.
     """
 
     loss: Loss
@@ -55,6 +56,7 @@ class Problem:
     start: np.ndarray
     shift: np.ndarray
     fold: int = -1
+    origin: np.ndarray | None = None
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -77,11 +79,26 @@ class Problem:
         """The inverse of `split`."""
         return np.concatenate([u.ravel(), c]) if self.fit_intercept else u.ravel()
 
+    def starting_from(self, w: np.ndarray, b: np.ndarray | None) -> "Problem":
+        """The same problem, to be begun at the raw coefficients w (d, C) and intercepts b (C,).
+
+        Coefficients that the scale keeps at zero stay there. Without b the margins of the average row are those of the
+        start; so they are without any free coefficient, when the start is the minimum.
+        """
+        _, c = self.split(self.start)
+        if b is not None and np.any(self.scale):
+            c = b + self.center @ w
+        return replace(self, start=self.join(w * self.scale[:, None], c), origin=self.start)
+
     def raw(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The raw coefficients w (d, C) and intercepts b (C,) of theta; linear in theta."""
         u, c = self.split(theta)
         w = u * self.inverse_scale[:, None]
         return w, c - self.center @ w
+
+    def way(self, theta: np.ndarray) -> float:
+        """How far theta lies from the origin: a length to measure others by, however near a start is to the minimum."""
+        return float(np.linalg.norm(theta - (self.start if self.origin is None else self.origin)))
 
     def gradient_query(self, theta: np.ndarray) -> Gradient:
         """The query whose answer `point` turns into loss and gradient at theta."""
