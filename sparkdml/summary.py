@@ -132,7 +132,7 @@ class TrainingSummary(Summary[T]):
 
     _parts: ClassVar[dict[str, type]]  # the classes of its scoring, metrics and training
 
-    def __init__(self, scoring: Any, metrics: T, training: Any, names: tuple[str, ...]) -> None:
+    def __init__(self, scoring: Any, metrics: T | None, training: Any, names: tuple[str, ...]) -> None:
         super().__init__(scoring)
         self._metrics = metrics
         self._training = training

@@ -265,6 +265,8 @@ VALUES = {
     "learningRate": "cosine",
     "stepSize": 0.5,
     "momentum": 0.8,
+    "partitioning": "uniform",
+    "initialModel": LinearRegressionModel(Vectors.dense(1.0), 0.0, ("x",)),
 }
 
 

@@ -37,6 +37,9 @@ class Sampling:
     def __bool__(self) -> bool:
         return self.kind != "none"
 
+    def __str__(self) -> str:
+        return f"sampling={self.kind!r}, samplingRatio={self.ratio:g}"
+
     def rates(self, weights: Mapping[float, float]) -> dict[float, float]:
         """How many times a row of each label is taken on average, given the weight of each of two labels.
 
