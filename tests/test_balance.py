@@ -71,10 +71,9 @@ def test_the_rows_drawn_have_the_ratio_and_are_the_same_again(
         assert [(each.digest, each.rows) for each in data._handles.collect()] != first
 
 
-@pytest.mark.parametrize("intercept", [-5.0, -3.0, -1.0, 2.0])
+@pytest.mark.parametrize("intercept", [-5.0, -2.0, 2.0])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", DRAWING)
-@pytest.mark.parametrize("ratio", [0.5, 1.0])
+@pytest.mark.parametrize(("kind", "ratio"), [("undersample", 1.0), ("oversample", 0.4)])
 def test_probabilities_stay_calibrated(intercept: float, weighted: bool, kind: str, ratio: float) -> None:
     """Without Spark, with rows enough for a tolerance of 2 %: the mean probability is the share of the ones."""
     rng = np.random.default_rng(3)
@@ -86,33 +85,18 @@ def test_probabilities_stay_calibrated(intercept: float, weighted: bool, kind: s
     rows = np.repeat(np.arange(len(X)), np.floor(rates + rng.random(len(X))).astype(int))
     data = LocalData(X[rows], y[rows], s[rows] if weighted else None)
     data.sampling, data.class_rates = draw.sampling, draw.realized(data.statistics.labels or {}, 0)
-    fitted, whole = (LogisticRegression().fit(each) for each in (data, LocalData(X, y, s if weighted else None)))
+    fitted = LogisticRegression().fit(data)
     p = expit(X @ fitted.coefficients.toArray() + fitted.intercept)
     assert s @ p / (s @ y) == pytest.approx(1.0, abs=0.02)
-    np.testing.assert_allclose(fitted.coefficients, whole.coefficients, atol=0.1)
+    np.testing.assert_allclose(fitted.coefficients, [1.0, -0.5], atol=0.1)
     assert fitted.summary._training.estimates[-1] == fitted.intercept
 
 
-def calibration(model: LogisticRegressionModel, df: DataFrame, weight: str | None) -> float:
-    """The mean predicted probability over the share of the ones."""
-    s = F.col(weight) if weight else F.lit(1.0)
-    p, y = model.number("probabilityCol", F.col("probability")), F.col("label")
-    predicted, true = model.transform(df).agg(F.sum(s * p), F.sum(s * y)).collect()[0]
-    return float(predicted / true)
-
-
-def test_a_fit_of_a_table_balances_and_corrects(spark: SparkSession) -> None:
-    df = table(spark, -2.0).cache()
-    for kind in DRAWING:
-        fitted = LogisticRegression(featuresCols=FEATURES, weightCol="weight", sampling=kind).fit(df)
-        assert calibration(fitted, df, "weight") == pytest.approx(1.0, abs=0.04)
-    df.unpersist()
-
-
 def test_metrics_are_those_of_the_model_on_the_whole_table(spark: SparkSession, tmp_path: Any) -> None:
-    df = table(spark, rows=2000).cache()
+    df = table(spark, rows=4000).cache()
     fitted = LogisticRegression(featuresCols=FEATURES, sampling="undersample", samplingRatio=0.8).fit(df)
-    assert fitted.summary.numInstances == 2000
+    assert fitted.summary.numInstances == 4000
+    assert abs(fitted.summary.metrics()["bias"]) < 0.01  # of a share of 0.1; without a correction it is 0.3
     assert fitted.summary.metrics() == pytest.approx(fitted.evaluate(df).metrics(), rel=1e-12)
     fitted.save(str(tmp_path / "model"))
     assert LogisticRegressionModel.load(str(tmp_path / "model")).summary.metrics() == fitted.summary.metrics()
@@ -145,7 +129,8 @@ def test_rows_that_are_skipped_do_not_bend_the_correction(spark: SparkSession) -
     holes = F.when((F.col("label") == 0) | (F.col("weight") > 0.6), F.col("a"))
     df = table(spark).withColumn("a", holes).cache()
     fitted = LogisticRegression(featuresCols=FEATURES, handleInvalid="skip", sampling="undersample").fit(df)
-    assert calibration(fitted, df.where("a is not null"), None) == pytest.approx(1.0, abs=0.1)
+    known = fitted.summary._known()
+    assert known.bias / known.label_mean == pytest.approx(0.0, abs=0.1)
     df.unpersist()
 
 
