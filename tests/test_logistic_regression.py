@@ -297,7 +297,7 @@ def test_threshold_and_thresholds_say_the_same(spark: SparkSession) -> None:
         *(("regParam", each) for each in (-1.0, float("inf"))),
         *(("sampling", each) for each in ("smote", "")),
         *(("samplingRatio", each) for each in (0.0, 1.5, float("nan"))),
-        *(("initialModel", each) for each in (None, "model", LogisticRegression)),
+        *(("initialModel", each) for each in ("model", LogisticRegression)),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
