@@ -4,13 +4,15 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 from pyspark.ml.base import Predictor, Transformer, _FitMultipleIterator
 from pyspark.sql import DataFrame
 
+from sparkdml.arrays import require
 from sparkdml.blocks.block import CHUNK_BYTES
+from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.data import Data, Reading, gram_shift
 from sparkdml.engine.minimize import Fit, minimize
@@ -32,6 +34,7 @@ from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver, check_admissible, check_aggregation
 from sparkdml.optim.solvers.rule_descent import ROBUST_DESCENT, RuleDescent
 from sparkdml.optim.standardize import standardized_problem
+from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
 from sparkdml.summary import Metrics, Training
 
@@ -39,7 +42,7 @@ M = TypeVar("M", bound=Transformer)
 Dataset: TypeAlias = DataFrame | Data
 
 
-class LinearEstimator(Persistable, Predictor[M], Generic[M]):
+class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     """Base of the estimators. A family says how its Params make a problem, and how a fit makes a model.
 
     `fit` takes a DataFrame, which it packs and releases, or data that the caller packed. Several param maps, given to
@@ -53,6 +56,7 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         "weightCol",
         "numPartitions",
         "handleInvalid",
+        "partitioning",
     )
 
     def _check_params(self) -> None:
@@ -66,6 +70,12 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             raise ParamError(f"momentum={chosen['momentum']!r} is for optimizer='momentum' or 'nesterov'.")
         if self.getOrDefault("aggregation") != WEIGHTED_MEAN:
             check_aggregation(self._make_solver(solver), self.getOrDefault("aggregation"))
+        model = self._initial_model()
+        if not isinstance(model, self._model_class | None):
+            raise ParamError(
+                f"initialModel is a {type(model).__name__}: {type(self).__name__} can start from a "
+                f"{self._model_class.__name__} only."
+            )
 
     def _descent(self) -> dict[str, Any]:
         """What the user chose of how to descend; None where that is left to the solver."""
@@ -94,13 +104,18 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
         """The problem that the Params make of the data, and the solver that they ask for."""
 
+    @property
     @abstractmethod
-    def _new_model(self, *parts: Any) -> M:
-        """The model of these coefficients, intercept, feature names, summary and feature means."""
+    def _model_class(self) -> Any:
+        """The class of the fitted models."""
 
     @abstractmethod
-    def _metrics(self, statistics: Statistics, point: Point) -> Metrics:
-        """What the sums over all rows where the fit ended tell of how well the model predicts."""
+    def _metrics(self, data: Data, point: Point) -> Metrics | None:
+        """What the sums over all rows where the fit ended tell of how well the model predicts, or None."""
+
+    def _intercept_shift(self, data: Data) -> float:
+        """What the intercept of the model is above the one that fits the data."""
+        return 0.0
 
     def _training(self, data: Data, fit: Fit) -> Training:
         """What a fit leaves to be told."""
@@ -139,7 +154,7 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
     def _told(self, data: Data, fit: Fit) -> dict[str, Any]:
         """The fields that the `Training` of every family has."""
         problem, state = fit.problem, fit.state
-        w, b = _raw(fit)
+        w, b = self._raw(data, fit)
         return {
             "solver": fit.solver.name,
             "stopReason": str(state.stop),
@@ -158,13 +173,39 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         """The model of a finished fit, with its summary; `point` has the sums over all rows where the fit ended."""
         training = self._training(data, fit)
         self._warn(data.statistics, fit, point)
-        w, b = _raw(fit)
+        w, b = self._raw(data, fit)
         names, means = data.feature_names, getattr(data, "means", None)
-        model = self._adopt(self._new_model(dense(w), b, names, None, means))
+        model = self._adopt(self._model_class(dense(w), b, names, None, means))
         scoring = model._scoring(data.frame if isinstance(data, SparkData) else None)
-        metrics = self._metrics(data.statistics, point)
+        metrics = self._metrics(data, point)
         model._summary = model._training_summary_class(scoring, metrics, training, names)
         return model
+
+    def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, float]:
+        """The raw coefficients (d,) and the intercept of the model of a fit of one margin."""
+        assert fit.state.point is not None
+        w, b = fit.problem.raw(fit.state.point.theta)
+        return w[:, 0], float(b[0]) + self._intercept_shift(data)
+
+    def _initial_model(self) -> Any:
+        return self.getOrDefault("initialModel") if self.isDefined("initialModel") else None
+
+    def _begun(self, data: Data) -> tuple[Problem, Solver]:
+        """The problem and its solver; the problem starts where `initialModel` stands, if there is one.
+
+        Its intercept says where the average row stands as long as all its features are there.
+        """
+        problem, solver = self._prepare(data)
+        model = self._initial_model()
+        if model is None:
+            return problem, solver
+        known = dict(zip(model.featureNames, model.coefficients.toArray(), strict=True))
+        if known.keys().isdisjoint(data.feature_names):
+            names = (", ".join(each[:20]) for each in (model.featureNames, data.feature_names))
+            raise ColumnError("initialModel has none of the features: it knows {}, and these are {}.".format(*names))
+        w = np.array([[known.get(name, 0.0)] for name in data.feature_names])
+        b = np.array([model.intercept - self._intercept_shift(data)])
+        return problem.starting_from(w, b if known.keys() <= set(data.feature_names) else None), solver
 
     def _fit(self, dataset: Dataset) -> M:
         return self._fit_all(dataset, [self])[0]
@@ -199,7 +240,7 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         depth = max(estimator.getOrDefault("aggregationDepth") for estimator in estimators)
         chunk = max(estimator.getOrDefault("maxBlockSizeInMB") for estimator in estimators)
         reading = Reading(depth, int(chunk * 2**20) or CHUNK_BYTES)
-        problems, solvers = zip(*(estimator._prepare(data) for estimator in estimators), strict=True)
+        problems, solvers = zip(*(estimator._begun(data) for estimator in estimators), strict=True)
         for problem, solver in zip(problems, solvers, strict=True):
             check_admissible(solver, problem)
             _require_room(data, problem)
@@ -236,7 +277,8 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         return chosen
 
     def _check_packed(self, data: Data) -> None:
-        """The columns that the user set must be those that were packed."""
+        """The columns, the sampling and the partitioning that the user set must be those of the packing."""
+        self._check_sampled(data.sampling)
         if not isinstance(data, SparkData):
             return
         packed = {"labelCol": data.columns.roles["label"], "weightCol": data.columns.roles.get("weight")}
@@ -249,13 +291,36 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
                 )
         if self.isSet("featuresCols") and tuple(self.getOrDefault("featuresCols")) != data.columns.features:
             raise ColumnError("featuresCols are not the columns that were packed: pack them with the same columns.")
+        if self.isSet("partitioning") and self.getOrDefault("partitioning") != data.partitioning:
+            raise ParamError(
+                f"partitioning={self.getOrDefault('partitioning')!r} but the data were packed with "
+                f"{data.partitioning!r}: give it to `pack`, or clear it."
+            )
 
+    def _check_sampled(self, sampling: Sampling) -> None:
+        """Refuse packed data whose classes were balanced, unless the family knows how to undo that."""
+        if sampling:
+            raise ParamError(
+                f"the data were packed with sampling={sampling.kind!r}, which {type(self).__name__} cannot undo: pack "
+                "them without."
+            )
 
-def _raw(fit: Fit) -> tuple[np.ndarray, float]:
-    """The raw coefficients (d,) and the intercept of a fit of one margin."""
-    assert fit.state.point is not None
-    w, b = fit.problem.raw(fit.state.point.theta)
-    return w[:, 0], float(b[0])
+    def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Of the initial model, what a fit starts from: its coefficients by name."""
+        model = self._initial_model()
+        if model is None:
+            return {}, {}
+        values, found = type(model)(model.coefficients, model.intercept, model.featureNames)._content()
+        return {"initialModel": values}, found
+
+    @classmethod
+    def _from_content(cls, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        if not values:
+            return super()._from_content(values, arrays)
+        require(set(values) == {"initialModel"}, f"a {cls.__name__} has unknown content")
+        estimator = cls()
+        estimator._set(initialModel=estimator._model_class._from_content(values["initialModel"], arrays))
+        return estimator
 
 
 def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Sequence[str]) -> None:

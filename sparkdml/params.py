@@ -17,8 +17,10 @@ from pyspark.ml.param.shared import (
     HasWeightCol,
 )
 
+from sparkdml.blocks.sampling import SAMPLINGS
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.errors import ParamError
+from sparkdml.model import LinearModel
 from sparkdml.optim.aggregation import AGGREGATIONS, WEIGHTED_MEAN
 from sparkdml.optim.solvers.rule_descent import LEARNING_RATES
 from sparkdml.optim.updates import RULES
@@ -111,6 +113,52 @@ class HasNumPartitions(Params):
     )
 
 
+class HasPartitioning(Params):
+    """Which rows share a partition."""
+
+    partitioning: Param[str] = Param(
+        Params._dummy(),
+        "partitioning",
+        "which rows share a partition: as-is, random, uniform (as many rows each), stratified (and the same mix of "
+        "labels), or a column, whose equal values come together.",
+        TypeConverters.toString,
+    )
+
+
+class HasSampling(Params):
+    """How two classes are balanced before training."""
+
+    sampling: Param[str] = choice(
+        "sampling",
+        "leave out rows of the frequent class, or repeat rows of the rare one; the intercept is corrected, so that "
+        "probabilities remain those of the table.",
+        SAMPLINGS,
+    )
+    samplingRatio: Param[float] = number(
+        "samplingRatio",
+        "weight of the rare class over that of the frequent one after sampling.",
+        0.0,
+        1.0,
+        open_low=True,
+    )
+
+
+class HasInitialModel(Params):
+    """Where a fit starts. Estimators have it and models do not: a model would drag all its ancestors along."""
+
+    def _fitted(value: Any) -> LinearModel:
+        if not isinstance(value, LinearModel):
+            raise ParamError(
+                f"initialModel must be a fitted model of sparkdml, not {type(value).__name__}; of a PipelineModel take "
+                "the last of its stages."
+            )
+        return value
+
+    initialModel: Param[LinearModel] = Param(
+        Params._dummy(), "initialModel", "fitted model to start from; features are matched by name.", _fitted
+    )
+
+
 class HasHandleInvalid(Params):
     """What to do with rows that have missing or infinite values."""
 
@@ -172,6 +220,7 @@ class FitParams(
     HasHandleInvalid,
     HasDescent,
     HasAggregation,
+    HasPartitioning,
 ):
     """The Params that every family has, with pyspark.ml's defaults."""
 
@@ -196,4 +245,5 @@ class FitParams(
             handleInvalid="error",
             optimizer="auto",
             aggregation=WEIGHTED_MEAN,
+            partitioning="as-is",
         )

@@ -57,7 +57,8 @@ def _metadata(instance: Params, spark_version: str) -> dict[str, Any]:
         "timestamp": int(time.time() * 1000),
         "sparkVersion": spark_version,
         "uid": instance.uid,
-        "paramMap": {param.name: value for param, value in instance._paramMap.items()},
+        # a model among the Params is of the content, where it is written as models are
+        "paramMap": {p.name: value for p, value in instance._paramMap.items() if not isinstance(value, Persistable)},
         "defaultParamMap": {param.name: value for param, value in instance._defaultParamMap.items()},
     }
 

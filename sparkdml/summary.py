@@ -12,6 +12,7 @@ from scipy.special import stdtr
 from sparkdml.arrays import require
 from sparkdml.engine.data import Traffic
 from sparkdml.errors import StatisticsError
+from sparkdml.text import align
 
 
 class Metrics(Protocol):
@@ -135,7 +136,7 @@ class TrainingSummary(Summary[T]):
 
     _parts: ClassVar[dict[str, type]]  # the classes of its scoring, metrics and training
 
-    def __init__(self, scoring: Any, metrics: T, training: Any, names: tuple[str, ...]) -> None:
+    def __init__(self, scoring: Any, metrics: T | None, training: Any, names: tuple[str, ...]) -> None:
         super().__init__(scoring)
         self._metrics = metrics
         self._training = training
@@ -295,10 +296,3 @@ def human_bytes(count: int) -> str:
     """
     power = min(max(count.bit_length() - 1, 0) // 10, 3)
     return f"{count / 1024**power:,.1f} {('B', 'KB', 'MB', 'GB')[power]}" if power else f"{count} B"
-
-
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -160,7 +160,7 @@ def main() -> None:
     features = [f"sin(id * {j + 1.3}) + {j} * cos(id / {j + 1.0}) AS {name}" for j, name in enumerate(names)]
     df = spark.range(0, 2000, 1, PARTITIONS).selectExpr(*features, "10 * sin(id / 3) + cos(id * id) AS label")
     say("packing")
-    with pack(df, featuresCols=names) as data:
+    with pack(df, featuresCols=names, partitioning="stratified") as data:  # a shuffle comes before what is lost
         undisturbed = fit(data)
         found = {
             "partitions": data.partitions,

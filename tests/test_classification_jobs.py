@@ -99,3 +99,30 @@ def test_other_labels_and_other_models_are_refused(run: Run, model: str, tmp_pat
     argv = ("--model", tmp_path / "linear", "--input", SAMPLE, "--output", tmp_path / "scores")
     refused = run("predict", *argv, "--probability-col", "p")
     assert (refused.code, "LinearRegressionModel has no such column" in refused.result["error"]) == (64, True)
+
+
+def test_a_run_that_starts_from_a_model_is_another_run(run: Run, model: str, tmp_path: Path) -> None:
+    argv = ("--input", SAMPLE, *ARGV, "--output", tmp_path / "out")
+    cold, warm = run("train_logreg", *argv), run("train_logreg", *argv, "--initial-model", model)
+    assert (cold.code, warm.code) == (0, 0)
+    assert warm.result["passes"] <= 3 < cold.result["passes"]
+    assert warm.result["version"][-12:] != cold.result["version"][-12:]
+    assert warm.result["metrics"] == pytest.approx(cold.result["metrics"], rel=1e-6, abs=1e-7)
+    record = json.loads((Path(warm.result["model"]).parent / "run.json").read_text())["configuration"]["initial_model"]
+    assert (record["path"], len(record["sha256"])) == (model, 64)
+    assert run("train_logreg", *argv, "--initial-model", model).result == warm.result
+    refused = run("train_logreg", *argv, "--initial-model", tmp_path / "none")
+    assert (refused.code, "there is no model at" in refused.result["error"]) == (66, True)
+    refused = run("train_linreg", *argv, "--initial-model", model)
+    assert (refused.code, "LinearRegression can start from a" in refused.result["error"]) == (64, True)
+
+
+def test_categories_start_from_the_last_stage_and_classes_are_balanced(run: Run, tmp_path: Path) -> None:
+    argv = ("--input", SAMPLE, *ARGV, "--with-column", "size=CAST(mean_radius > 14 AS INT)", "--categorical", "size")
+    argv += ("--features", "mean_texture,mean_area", "--sampling", "undersample", "--partitioning", "stratified")
+    first = run("train_logreg", *argv, "--output", tmp_path / "first")
+    assert first.code == 0, first.result
+    assert first.result["rows"] == len(TABLE)  # the metrics are of the whole table
+    assert abs(first.result["metrics"]["bias"]) < 0.05
+    again = run("train_logreg", *argv, "--initial-model", tmp_path / "first")
+    assert again.result["passes"] <= 3 < first.result["passes"]

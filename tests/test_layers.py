@@ -9,14 +9,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 
-BOTTOM = {"errors", "arrays", "storage"}
+BOTTOM = {"errors", "arrays", "storage", "text"}
 SHARED = {"estimator", "model", "params", "summary", "evaluation", "persistence"}
 FACE = SHARED | {"regression", "classification", "datasets"}
 BELOW = {
     "errors": set(),
     "arrays": {"errors"},
     "storage": {"errors"},
-    "optim": BOTTOM - {"storage"},
+    "text": set(),
+    "optim": {"errors", "arrays"},
     "blocks": BOTTOM,
     "engine": BOTTOM | {"optim", "blocks"},
     **{name: BOTTOM | SHARED | {"optim", "blocks", "engine"} for name in SHARED},

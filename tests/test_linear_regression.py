@@ -266,11 +266,12 @@ VALUES = {
     "stepSize": 0.5,
     "momentum": 0.8,
     "aggregation": "median",
+    "partitioning": "uniform",
 }
 
 
 def test_setters_constructor_copy_and_maps_do_the_same() -> None:
-    assert set(VALUES) == {param.name for param in LinearRegression().params}
+    assert {*VALUES, "initialModel"} == {param.name for param in LinearRegression().params}
     built, by_setters = LinearRegression(**VALUES), LinearRegression()
     for name, value in VALUES.items():
         assert getattr(by_setters, f"set{name[0].upper()}{name[1:]}")(value) is by_setters

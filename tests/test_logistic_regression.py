@@ -244,6 +244,9 @@ VALUES = {
     "stepSize": 0.5,
     "momentum": 0.8,
     "aggregation": "median",
+    "partitioning": "uniform",
+    "sampling": "undersample",
+    "samplingRatio": 0.5,
 }
 
 
@@ -261,7 +264,7 @@ def test_params_are_those_of_pyspark_but_for_the_bounds(spark: SparkSession) -> 
 
 
 def test_setters_constructor_copy_and_saving_do_the_same(spark: SparkSession, tmp_path: Path) -> None:
-    assert set(VALUES) == {param.name for param in LogisticRegression().params}
+    assert {*VALUES, "initialModel"} == {param.name for param in LogisticRegression().params}
     built, plain = LogisticRegression(**VALUES), LogisticRegression()
     copied = plain.copy({plain.getParam(name): value for name, value in VALUES.items()})
     built.save(str(tmp_path / "estimator"))
@@ -293,6 +296,9 @@ def test_threshold_and_thresholds_say_the_same(spark: SparkSession) -> None:
         *(("family", each) for each in ("poisson", "")),
         *(("solver", each) for each in ("normal", "newton")),
         *(("regParam", each) for each in (-1.0, float("inf"))),
+        *(("sampling", each) for each in ("smote", "")),
+        *(("samplingRatio", each) for each in (0.0, 1.5, float("nan"))),
+        *(("initialModel", each) for each in ("model", LogisticRegression)),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:

@@ -115,6 +115,37 @@ def test_an_offset_moves_the_label_of_a_squared_loss(solver: str) -> None:
     np.testing.assert_allclose(theta_of(solve(shifted, problem, solver)), theta, atol=1e-8)
 
 
+@pytest.mark.parametrize(("solver", "loss"), [pair for pair in PAIRS if pair[0] in ITERATIVE])
+@every_penalty
+@with_and_without_intercept
+@pytest.mark.parametrize(("found", "tol"), [(1e-12, 1e-12), (1e-12, 1e-6), (1e-6, 1e-6)], ids=str)
+def test_a_fit_begun_at_the_minimum_stays_there(
+    solver: str, loss: str, penalty: str, intercept: bool, found: float, tol: float
+) -> None:
+    rows, problem, theta = with_known_optimum(
+        random_features(), weights(200), intercept, *PENALTIES[penalty], loss=LOSSES[loss]
+    )
+    data = rows.local()
+    cold = solve(data, problem, solver, tol=found)
+    warm = solve(data, problem.starting_from(*problem.raw(theta_of(cold))), solver, tol=tol)
+    assert warm.state.stop.converged
+    assert warm.passes <= 3 < cold.passes
+    np.testing.assert_allclose(theta_of(warm), theta, atol=1e-8 if found < 1e-6 else 1e-5)
+
+
+@pytest.mark.parametrize("solver", ITERATIVE)
+@with_and_without_intercept
+def test_a_fit_begun_anywhere_ends_at_the_minimum(solver: str, intercept: bool) -> None:
+    rows, problem, theta = with_known_optimum(random_features(), None, intercept, *PENALTIES["elastic net"])
+    w, b = np.linspace(-3.0, 3.0, 7)[:, None], np.array([5.0])
+    for begun in (problem.starting_from(w, b), problem.starting_from(w, None)):
+        np.testing.assert_allclose(theta_of(solve(rows.local(), begun, solver)), theta, atol=1e-8)
+    np.testing.assert_allclose(problem.raw(problem.starting_from(w, b).start)[0], w, rtol=1e-12)
+    if intercept:
+        np.testing.assert_allclose(problem.raw(problem.starting_from(w, b).start)[1], b, rtol=1e-12)
+        assert problem.starting_from(w, None).start[-1] == problem.start[-1]
+
+
 def bits(state: State) -> bytes:
     return dump_state(state)
 

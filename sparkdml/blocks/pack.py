@@ -14,6 +14,7 @@ from pyspark import TaskContext
 
 from sparkdml.blocks.block import Block, concatenate, settle
 from sparkdml.blocks.columns import Columns
+from sparkdml.blocks.contents import Content
 from sparkdml.blocks.decode import Decoder
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Writer
@@ -47,25 +48,6 @@ class Plan:
             packer.add(batch)
         handle = pickle.dumps(packer.finish())
         yield pa.RecordBatch.from_pydict({"handle": pa.array([handle], pa.binary())})
-
-
-@dataclass(frozen=True)
-class Content:
-    """What is in a packed partition.
-
-    Attributes
-    ----------
-    partition : its number.
-    rows, weight : rows, and the sum of their weights.
-    labels : rows and weight of each label, or None above 256 labels.
-    nbytes : the size of its files.
-    """
-
-    partition: int
-    rows: int
-    weight: float
-    labels: dict[float, tuple[int, float]] | None
-    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -146,7 +128,8 @@ class Packer:
         rows = self.decoder.seen
         sizes = {size: (rows, self.partition)} if self.decoder.size is not None and rows else {}
         total = self.statistics or Statistics.empty(size)
-        content = Content(self.partition, total.count, total.weight, total.labels, handle.nbytes)
+        label_mean = float(total.mean[-1]) if total.weight else float("nan")
+        content = Content(self.partition, total.count, total.weight, total.labels, label_mean, handle.nbytes)
         report = Report(self.statistics, self.decoder.violations, rows, sizes, (content,))
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / REPORT).write_bytes(pickle.dumps(report))

@@ -14,8 +14,8 @@ from sparkdml.blocks.columns import ROLES, Columns
 from sparkdml.errors import ColumnError, ColumnTypeError
 
 
-def select_columns(df: DataFrame, columns: Columns) -> DataFrame:
-    """The columns alone: each role as float64 under its own name, and the features as one column `features`.
+def select_columns(df: DataFrame, columns: Columns, *more: Column) -> DataFrame:
+    """The columns alone: each role as float64 under its own name, the features as one column `features`; `more` as is.
 
     Numeric columns travel as one array: Spark measures every column of its Arrow batches once a row, which for 50 of
     them took longer than moving the numbers.
@@ -27,7 +27,7 @@ def select_columns(df: DataFrame, columns: Columns) -> DataFrame:
         features = quoted(columns.features[0]).cast("array<double>")
     else:
         features = quoted(columns.features[0])
-    return df.select(*roles, features.alias("features"))
+    return df.select(*roles, features.alias("features"), *more)
 
 
 def resolve_columns(

@@ -7,14 +7,14 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasSolver, HasThreshold, HasThresholds
 
 from sparkdml.errors import ParamError
-from sparkdml.params import FitParams, choice, number
+from sparkdml.params import FitParams, HasSampling, choice, number
 
 FAMILIES = ("auto", "binomial", "multinomial")
 SOLVERS = ("auto", "l-bfgs", "gd")
 
 
 class LogisticRegressionParams(
-    FitParams, HasSolver, HasThreshold, HasProbabilityCol, HasThresholds, HasRawPredictionCol
+    FitParams, HasSolver, HasThreshold, HasProbabilityCol, HasThresholds, HasRawPredictionCol, HasSampling
 ):
     """The Params of the estimator and of its model.
 
@@ -38,7 +38,7 @@ class LogisticRegressionParams(
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(solver="auto", family="auto", threshold=0.5)
+        self._setDefault(solver="auto", family="auto", threshold=0.5, sampling="none", samplingRatio=1.0)
 
     def setThreshold(self, value: float) -> Self:
         """Set threshold, and clear thresholds."""

@@ -10,6 +10,7 @@ from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
 from pyspark.sql import Column
 from scipy.special import expit
 
+from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import numbers_of
 from sparkdml.blocks.stats import Statistics
 from sparkdml.classification.logistic_params import LogisticRegressionParams
@@ -60,15 +61,20 @@ class LogisticRegression(
     solver : "l-bfgs", "gd" (gradient descent that finds its own step), or "auto": "l-bfgs".
     optimizer, learningRate, stepSize, momentum : of solver="gd", as in `sparkdml.regression.LinearRegression`.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which the solver stops.
-    numPartitions, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation : as in
-        `sparkdml.regression.LinearRegression`.
+    numPartitions, partitioning, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
+    initialModel : as in `sparkdml.regression.LinearRegression`.
+    sampling, samplingRatio : "undersample" leaves out rows of the frequent class, "oversample" repeats rows of the
+        rare one, until the weight of the rare class is `samplingRatio` times that of the other. With r_k the share of
+        the weight of class k that was taken, log(r_0 / r_1) is added to the intercept: the probabilities, and the
+        summary's metrics, are those of the whole table. The objective history is that of the rows taken.
 
     Raises
     ------
     ParamError, SolverError, ColumnError, ColumnTypeError : before any pass over the rows.
     DataError : the rows cannot be fitted; the message counts and shows the bad values.
 
-    Source: D. R. Cox, The Regression Analysis of Binary Sequences (1958).
+    Source: D. R. Cox, The Regression Analysis of Binary Sequences (1958); G. King, L. Zeng, Logistic Regression in Rare
+    Events Data (2001), prior correction.
 
     Examples
     --------
@@ -78,6 +84,7 @@ class LogisticRegression(
     (0.9082, -1.3623, 0.75)
     """
 
+    _data_params = (*LinearEstimator._data_params, "sampling", "samplingRatio")
     _input_kwargs: dict[str, Any]
 
     @keyword_only
@@ -110,6 +117,10 @@ class LogisticRegression(
         stepSize: float | None = None,
         momentum: float | None = None,
         aggregation: str = "weighted_mean",
+        partitioning: str = "as-is",
+        sampling: str = "none",
+        samplingRatio: float = 1.0,
+        initialModel: "LogisticRegressionModel | None" = None,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -144,6 +155,10 @@ class LogisticRegression(
         stepSize: float | None = None,
         momentum: float | None = None,
         aggregation: str = "weighted_mean",
+        partitioning: str = "as-is",
+        sampling: str = "none",
+        samplingRatio: float = 1.0,
+        initialModel: "LogisticRegressionModel | None" = None,
     ) -> Self:
         """Set the Params that are given; raises ParamError where threshold and thresholds contradict each other."""
         self._set(**self._input_kwargs)
@@ -153,13 +168,36 @@ class LogisticRegression(
     def _check_params(self) -> None:
         super()._check_params()
         self._check_thresholds()
+        self._require_intercept(self._sampling())
         if self.getOrDefault("family") == "multinomial":
             raise ParamError(
                 "family='multinomial' is not there yet: take 'binomial' for two classes, or OneVsRest around it for "
                 "more."
             )
 
+    def _sampling(self) -> Sampling:
+        return Sampling(self.getOrDefault("sampling"), self.getOrDefault("samplingRatio"))
+
+    def _check_sampled(self, sampling: Sampling) -> None:
+        if (self.isSet("sampling") or self.isSet("samplingRatio")) and self._sampling() != sampling:
+            raise ParamError(
+                f"{self._sampling()} but the data were packed with {sampling}: give both to `sparkdml.pack`, or clear "
+                "them here."
+            )
+
+    def _require_intercept(self, sampling: Sampling) -> None:
+        if sampling and not self.getOrDefault("fitIntercept"):
+            raise ParamError(
+                f"sampling={sampling.kind!r} needs an intercept, which takes up the changed share of the classes: set "
+                "fitIntercept=True or sampling='none'."
+            )
+
+    def _intercept_shift(self, data: Data) -> float:
+        rates = data.class_rates
+        return float(np.log(rates[0.0] / rates[1.0])) if rates else 0.0
+
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
+        self._require_intercept(data.sampling)
         statistics = self._statistics(data)
         require_binary(
             statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
@@ -177,7 +215,10 @@ class LogisticRegression(
         name = self._solver_name()
         return problem, self._make_solver(Lbfgs.name if name == "auto" else name)
 
-    def _metrics(self, statistics: Statistics, point: Point) -> BinaryMetrics:
+    def _metrics(self, data: Data, point: Point) -> BinaryMetrics | None:
+        if data.sampling:
+            return None
+        statistics = data.statistics
         return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), float(point.loss))
 
     def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
@@ -191,8 +232,9 @@ class LogisticRegression(
                 "they tell the side of a row, but no probabilities; set regParam above 0."
             )
 
-    def _new_model(self, *parts: Any) -> "LogisticRegressionModel":
-        return LogisticRegressionModel(*parts)
+    @property
+    def _model_class(self) -> type["LogisticRegressionModel"]:
+        return LogisticRegressionModel
 
 
 @accessors

@@ -1,15 +1,17 @@
 """The seam between the two halves of the library: data that answer queries, wherever their blocks are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from sparkdml.blocks.block import CHUNK_BYTES, DENSE_FROM, Block
+from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
@@ -70,6 +72,8 @@ class Data(ABC):
     partitions : how many there are. `tasks` is how many tasks a pass has.
     passes : how many passes were made.
     bytes_down, bytes_up : what the passes sent, see `Traffic`.
+    sampling : how two classes were balanced.
+    class_rates : the weight of each label over its weight in the table that was sampled; empty without sampling.
     """
 
     statistics: Statistics
@@ -78,6 +82,8 @@ class Data(ABC):
     passes: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
+    sampling: Sampling = Sampling()
+    class_rates: Mapping[float, float] = MappingProxyType({})
 
     @property
     @abstractmethod

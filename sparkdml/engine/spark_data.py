@@ -14,9 +14,13 @@ from pyspark import RDD, SparkContext, StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql.utils import is_remote
 
+from sparkdml.blocks.balance import Draw, draw
 from sparkdml.blocks.columns import Columns
+from sparkdml.blocks.contents import table_of, told_uneven
 from sparkdml.blocks.means import feature_means
 from sparkdml.blocks.pack import SCHEMA, Plan, Report
+from sparkdml.blocks.partitioning import key_columns, moved, ordered
+from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import resolve_columns, select_columns
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle
@@ -57,6 +61,9 @@ def pack(
     numPartitions: int | None = None,
     handleInvalid: str = "error",
     seed: int = 0,
+    partitioning: str = "as-is",
+    sampling: str = "none",
+    samplingRatio: float = 1.0,
 ) -> "SparkData":
     """Read a DataFrame once, into array files beside the executors, so that any number of fits can use them.
 
@@ -70,7 +77,15 @@ def pack(
         task reads no more than 512 MB.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
         of a feature in place of its nulls and NaNs, which takes one more job, before the one that packs.
-    seed : of the order in which the rows of a block are stored.
+    seed : of the order in which the rows of a block are stored, and of whatever `partitioning` and `sampling` draw.
+    partitioning : which rows share a partition. "as-is" keeps those of `df`. "random" draws a partition for each row;
+        "uniform" makes the partitions equally large; "stratified" also gives each the same mix of labels, or of low
+        and high ones. The name of a column brings rows of equal value together. All but "as-is" move the rows once
+        through a shuffle, into `numPartitions`, by default as many as `df` has; to count those, Spark runs the
+        shuffles that `df` itself has once more.
+    sampling : "undersample" leaves out rows of the frequent one of two classes, "oversample" repeats rows of the rare
+        one; one more job weighs the classes. What is counted and told of the data is then of the rows drawn.
+    samplingRatio : the weight of the rare class over that of the frequent one that sampling shall bring about.
 
     Returns
     -------
@@ -98,14 +113,22 @@ def pack(
         raise ParamError(f"numPartitions={numPartitions} must be at least 1.")
     features = featuresCol if featuresCols is None else featuresCols
     columns = resolve_columns(df.schema, features, labelCol, weightCol, offsetCol, foldCol)
+    wanted, key = Sampling(sampling, samplingRatio), key_columns(df.schema, partitioning)
     skip = handleInvalid == "skip"
     selected = select_columns(df, columns)
     means = feature_means(selected, columns) if handleInvalid == "mean" else None
+    drawn = draw(selected, wanted, labelCol) if wanted else None
     plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}", means)
-    packed = selected.mapInArrow(plan, SCHEMA).rdd  # the one look at the plan's partitions
+    rows = select_columns(df, columns, *key)
+    if drawn or partitioning != "as-is":
+        rows = ordered(rows, seed, by_label=partitioning == "stratified")
+    rows = drawn.rows(rows, seed) if drawn else rows
+    if partitioning != "as-is":
+        rows = moved(rows, partitioning, numPartitions or selected.rdd.getNumPartitions(), seed)
+    packed = rows.mapInArrow(plan, SCHEMA).rdd  # the one look at the plan's partitions
     if numPartitions and numPartitions > packed.getNumPartitions():
-        packed = selected.repartition(numPartitions).mapInArrow(plan, SCHEMA).rdd
-    return SparkData(df, packed, plan, numPartitions)
+        packed = rows.repartition(numPartitions).mapInArrow(plan, SCHEMA).rdd
+    return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
 
 
 class SparkData(Data):
@@ -119,10 +142,21 @@ class SparkData(Data):
     partitions : how many partitions were packed.
     skipped : how many rows were left out by handleInvalid="skip".
     means, filled : what handleInvalid="mean" put in place of missing numbers, (d,) or None, and of how many.
+    partitioning : which rows share a partition.
     """
 
-    def __init__(self, frame: DataFrame, packed: RDD, plan: Plan, tasks_a_pass: int | None) -> None:
+    def __init__(
+        self,
+        frame: DataFrame,
+        packed: RDD,
+        plan: Plan,
+        tasks_a_pass: int | None,
+        partitioning: str = "as-is",
+        drawn: Draw | None = None,
+    ) -> None:
         self.frame = frame
+        self.partitioning = partitioning
+        self.sampling = drawn.sampling if drawn else Sampling()
         self.columns = plan.columns
         self.means = plan.fill
         self._name = plan.name
@@ -143,6 +177,7 @@ class SparkData(Data):
             self.statistics = report.statistics
             self.skipped = report.rows_seen - report.statistics.count
             self.filled = report.violations.filled
+            self.class_rates = drawn.realized(report.statistics.labels or {}, self.skipped) if drawn else {}
             self.feature_names = plan.columns.feature_names(len(report.statistics.mean) - 1)
             self.contents = tuple(sorted(report.contents, key=lambda content: content.partition))
             nbytes = sum(content.nbytes for content in report.contents)
@@ -169,6 +204,20 @@ class SparkData(Data):
     @property
     def tasks(self) -> int:
         return self._open().getNumPartitions()
+
+    def partition_table(self, limit: int = 20) -> str:
+        """The packed partitions as a table: rows, weight, MB and label mix of each, of at most `limit` of them.
+
+        >>> df = spark.range(0, 90, 1, 3).selectExpr("1.0 * id AS x", "cast(id >= 60 AS int) AS label")
+        >>> with pack(df, featuresCols=["x"]) as data:
+        ...     print(data.partition_table())
+        Partition  Rows  Weight   MB  Label 0  Label 1
+        0            30      30  0.0   100.0%     0.0%
+        1            30      30  0.0   100.0%     0.0%
+        2            30      30  0.0     0.0%   100.0%
+        all          90      90  0.0    66.7%    33.3%
+        """
+        return table_of(self.contents, limit)
 
     def release(self) -> None:
         """Remove the files and the handles. May be called twice; the data cannot be used afterwards."""
@@ -254,6 +303,8 @@ class SparkData(Data):
         message = "packed %s rows x %d features into %.1f MB in %d partitions, %.2f s"
         shape = (f"{self.statistics.count:,}", len(self.feature_names), megabytes, self.partitions, seconds)
         logger.info(message, *shape, extra={"context": context})
+        if uneven := told_uneven(self.contents):
+            logger.info(uneven)
 
     @cached_property
     def _driver_bytes(self) -> int:

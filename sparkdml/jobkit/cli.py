@@ -15,7 +15,7 @@ from sparkdml.errors import SparkdmlError
 from sparkdml.jobkit.config import key_of, resolve
 from sparkdml.jobkit.failures import BUG, Terminated, UsageError, exit_code, sentence
 from sparkdml.jobkit.progress import LOG_FORMATS, job_logging, log, set_format
-from sparkdml.summary import align
+from sparkdml.text import align
 
 
 class JobParser(argparse.ArgumentParser):

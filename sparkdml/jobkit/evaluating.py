@@ -21,7 +21,8 @@ from sparkdml.jobkit.session import get_spark
 from sparkdml.jobkit.signals import orderly_end
 from sparkdml.jobkit.tables import add_table_flags, dated
 from sparkdml.storage import Storage
-from sparkdml.summary import Summary, align
+from sparkdml.summary import Summary
+from sparkdml.text import align
 
 METRICS = "metrics.json"
 

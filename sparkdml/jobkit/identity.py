@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import struct
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from sparkdml.jobkit.session import package_sources
+from sparkdml.model import LinearModel
 from sparkdml.storage import Storage
 
 KEY_DIGITS = 12
@@ -48,6 +50,13 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for name, content in package_sources():
         digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def model_digest(model: LinearModel) -> str:
+    """SHA-256 of the features' names, the coefficients and the intercept of a model, in hexadecimal."""
+    digest = hashlib.sha256(json.dumps(model.featureNames).encode())
+    digest.update(model.coefficients.toArray().tobytes() + struct.pack("<d", model.intercept))
     return digest.hexdigest()
 
 

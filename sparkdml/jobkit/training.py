@@ -30,11 +30,13 @@ from sparkdml.jobkit.identity import (
     KEY_DIGITS,
     code_digest,
     input_fingerprint,
+    model_digest,
     run_key,
     utc_now,
     version_name,
     versions,
 )
+from sparkdml.jobkit.models import load_saved
 from sparkdml.jobkit.publish import Output
 from sparkdml.jobkit.session import get_spark
 from sparkdml.jobkit.signals import orderly_end
@@ -42,7 +44,7 @@ from sparkdml.jobkit.tables import add_table_flags, decisive_options, default_fe
 from sparkdml.storage import Storage
 
 # Params that have a flag of their own here, in the words of the table rather than of the estimator.
-_OWN_FLAGS = ("featuresCol", "featuresCols", "labelCol", "weightCol", "handleInvalid")
+_OWN_FLAGS = ("featuresCol", "featuresCols", "labelCol", "weightCol", "handleInvalid", "initialModel")
 
 
 def training_main(
@@ -116,6 +118,11 @@ def _add_data_flags(parser: JobParser, sample: str) -> None:
         help="what the model does with levels that training did not see: refuse the table, leave the row without a "
         "prediction, or take the level for the rarest (default: error)",
     )
+    data.add_argument(
+        "--initial-model",
+        metavar="PATH",
+        help="start from this model, feature by feature: what a training job published, or a saved one (default: none)",
+    )
     data.add_argument("--weight", metavar="COLUMN", help="weight of each row (default: every row weighs 1)")
     data.add_argument(
         "--handle-invalid",
@@ -144,6 +151,8 @@ def _train(spark: SparkSession, estimator: Any, options: argparse.Namespace) -> 
     table = read_table(spark, options)
     _choose_features(estimator, table, options)
     storage = Storage(spark)
+    if options.initial_model is not None:
+        estimator.setInitialModel(load_saved(storage, options.initial_model).model)
     if options.dry_run:
         return _checked(storage, estimator, table, options)
     if options.output is None:
@@ -261,7 +270,8 @@ def _identified(storage: Storage, table: DataFrame, estimator: Any, options: arg
         "categorical": options.categorical,
         "handle_unseen": options.handle_unseen,
         "require_convergence": options.require_convergence,
-        "params": {param.name: value for param, value in estimator.extractParamMap().items()},
+        "initial_model": _initial_model(estimator, options),
+        "params": {p.name: value for p, value in estimator.extractParamMap().items() if p.name != "initialModel"},
     }
     inputs = input_fingerprint(storage, table)
     return {
@@ -272,6 +282,13 @@ def _identified(storage: Storage, table: DataFrame, estimator: Any, options: arg
         "code": code_digest(),
         "versions": versions(),
     }
+
+
+def _initial_model(estimator: Any, options: argparse.Namespace) -> dict[str, str] | None:
+    """The path of the model that training starts from, and the digest of what is there now."""
+    if options.initial_model is None:
+        return None
+    return {"path": options.initial_model, "sha256": model_digest(estimator.getInitialModel())}
 
 
 def _measured(model: Any, seconds: float, skipped: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The solvers see theta = (u, c): u = scale * w, and c is the margin of the averag
 (w, b) with w = u / scale and b = c - center . w, so that they never touch the scaling and sparse rows stay sparse.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -63,6 +63,7 @@ class Problem:
     aggregation : how the partitions' gradients make one, of `aggregation.AGGREGATIONS`. Unless it is a mean, what comes
         of them is no function's gradient, and the loss of a point only tells how far it is from the others.
     axes : the orthonormal axes along which gradients are aggregated, one a column, (n, n); None are those of theta.
+    origin : theta without coefficients, (n,), from which `way` measures; None where that is the start.
     """
 
     loss: Loss
@@ -75,6 +76,7 @@ class Problem:
     fold: int = -1
     aggregation: str = WEIGHTED_MEAN
     axes: np.ndarray | None = None
+    origin: np.ndarray | None = None
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -97,11 +99,26 @@ class Problem:
         """The inverse of `split`."""
         return np.concatenate([u.ravel(), c]) if self.fit_intercept else u.ravel()
 
+    def starting_from(self, w: np.ndarray, b: np.ndarray | None) -> "Problem":
+        """The same problem, to be begun at the raw coefficients w (d, C) and intercepts b (C,).
+
+        Coefficients that the scale keeps at zero stay there. Without b the margins of the average row are those of the
+        start; so they are without any free coefficient, when the start is the minimum.
+        """
+        _, c = self.split(self.start)
+        if b is not None and np.any(self.scale):
+            c = b + self.center @ w
+        return replace(self, start=self.join(w * self.scale[:, None], c), origin=self.start)
+
     def raw(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The raw coefficients w (d, C) and intercepts b (C,) of theta; linear in theta."""
         u, c = self.split(theta)
         w = u * self.inverse_scale[:, None]
         return w, c - self.center @ w
+
+    def way(self, theta: np.ndarray) -> float:
+        """How far theta lies from the origin: a length to measure others by, however near a start is to the minimum."""
+        return float(np.linalg.norm(theta - (self.start if self.origin is None else self.origin)))
 
     def gradient_query(self, theta: np.ndarray, sample: Sample | None = None) -> Query:
         """The query whose answer `point` turns into loss and gradient at theta, of all rows or of a sample."""

@@ -60,6 +60,10 @@ class LinearRegression(
         set the solver finds its own steps, which takes the fewest passes.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which "l-bfgs" and "gd" stop.
     numPartitions : tasks of a pass.
+    partitioning : which rows share a partition: "as-is", "random", "uniform", "stratified" or a column; see
+        `sparkdml.pack`.
+    initialModel : a fitted model to start from. Features are matched by name: new ones begin at zero, those that are
+        gone are left out. "normal", which is exact wherever it starts, gives the same result without.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
         of a feature in place of its nulls and NaNs, in training and (the same mean) in scoring.
     computeStatistics : standard errors from "l-bfgs" and "gd" too, by one more pass; "normal" always has them.
@@ -116,6 +120,8 @@ class LinearRegression(
         stepSize: float | None = None,
         momentum: float | None = None,
         aggregation: str = "weighted_mean",
+        partitioning: str = "as-is",
+        initialModel: "LinearRegressionModel | None" = None,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -148,6 +154,8 @@ class LinearRegression(
         stepSize: float | None = None,
         momentum: float | None = None,
         aggregation: str = "weighted_mean",
+        partitioning: str = "as-is",
+        initialModel: "LinearRegressionModel | None" = None,
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)
@@ -224,12 +232,13 @@ class LinearRegression(
         _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)
         return rank, inverse
 
-    def _metrics(self, statistics: Statistics, point: Point) -> RegressionMetrics:
+    def _metrics(self, data: Data, point: Point) -> RegressionMetrics:
         """The metrics that the sums over all rows at the end of a fit imply, without looking at the rows again.
 
         With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so
         sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m.
         """
+        statistics = data.statistics
         mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
         squared = 2.0 * point.loss
         r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
@@ -238,8 +247,9 @@ class LinearRegression(
         sums = np.nan_to_num([mean, m2, prediction_m2, weight * squared], nan=np.finfo(float).max).tolist()
         return RegressionMetrics(statistics.count, weight, *sums)
 
-    def _new_model(self, *parts: Any) -> "LinearRegressionModel":
-        return LinearRegressionModel(*parts)
+    @property
+    def _model_class(self) -> type["LinearRegressionModel"]:
+        return LinearRegressionModel
 
 
 @accessors

@@ -188,9 +188,8 @@ def is_near(problem: Problem, point: Point, curvature: float, tol: float) -> boo
     """Whether ||residual|| / curvature, an estimate of the distance to the minimizer, is small.
 
     `curvature` is the smallest that the solver has met, s.y / s.s over its steps; the distance is relative to the
-    way from the start, so that neither the units of the label nor those of the columns matter.
+    way from the origin, so that neither the units of the label nor those of the columns matter.
     """
     if not np.isfinite(curvature):
         return False
-    way = float(np.linalg.norm(point.theta - problem.start))
-    return float(np.linalg.norm(problem.residual(point))) <= tol * curvature * way
+    return float(np.linalg.norm(problem.residual(point))) <= tol * curvature * problem.way(point.theta)

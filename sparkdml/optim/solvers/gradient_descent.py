@@ -74,9 +74,12 @@ class GradientDescent(Solver[GradientDescentState]):
         point = problem.point(state.trial, *answers)
         if state.current is None:
             return _look(problem, replace(begin(state, problem, point, self.max_iter), current=point))
+        stands_still = np.allclose(state.trial, state.current.theta, rtol=ROUNDING, atol=0.0)
+        if stands_still and not len(state.S):  # the start was the minimum, and no curvature will ever be met
+            return replace(state, stop=StopReason.PRECISION)
         if _is_accepted(problem, state, point):
             return self._accept(problem, state, point)
-        if np.allclose(state.trial, state.current.theta, rtol=ROUNDING, atol=0.0):
+        if stands_still:
             return replace(state, stop=StopReason.PRECISION)
         return _look(problem, replace(state, steps=state.steps[:1] * _shrinkage(problem, state, point)))
 
