@@ -15,7 +15,7 @@ from sparkdml.blocks.block import CHUNK_BYTES
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.data import Data, Reading, gram_shift
-from sparkdml.engine.minimize import Fit, minimize
+from sparkdml.engine.minimize import Fit, minimize_warm
 from sparkdml.engine.robust import aggregate_statistics, axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
 from sparkdml.errors import (
@@ -31,11 +31,12 @@ from sparkdml.model import dense
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver, check_admissible, check_aggregation
-from sparkdml.optim.solvers.rule_descent import ROBUST_DESCENT, RuleDescent
+from sparkdml.optim.solvers import Solver, State, check_admissible, check_aggregation
+from sparkdml.optim.solvers.local_descent import SKEWED
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
+from sparkdml.solver_choice import check_descent, make_solver, solver_name, warm_solver
 from sparkdml.summary import Metrics, Training
 
 M = TypeVar("M", bound=Transformer)
@@ -61,15 +62,9 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
 
     def _check_params(self) -> None:
         """Refuse Params that contradict each other, before the rows are read."""
-        chosen = {name: value for name, value in self._descent().items() if value is not None}
-        solver = self._solver_name()
-        if chosen and solver != GradientDescent.name:
-            name, value = next(iter(chosen.items()))
-            raise ParamError(f"{name}={value!r} is for solver='gd', not {self.getOrDefault('solver')!r}.")
-        if "momentum" in chosen and chosen.get("optimizer") not in ("momentum", "nesterov"):
-            raise ParamError(f"momentum={chosen['momentum']!r} is for optimizer='momentum' or 'nesterov'.")
+        check_descent(self)
         if self.getOrDefault("aggregation") != WEIGHTED_MEAN:
-            check_aggregation(self._make_solver(solver), self.getOrDefault("aggregation"))
+            check_aggregation(make_solver(self, solver_name(self), 0, 1), self.getOrDefault("aggregation"))
         model = self._initial_model()
         if not isinstance(model, self._model_class | None):
             raise ParamError(
@@ -77,28 +72,9 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
                 f"{self._model_class.__name__} only."
             )
 
-    def _descent(self) -> dict[str, Any]:
-        """What the user chose of how to descend; None where that is left to the solver."""
-        optimizer = self.getOrDefault("optimizer")
-        found = {"optimizer": None if optimizer == "auto" else optimizer}
-        names = ("learningRate", "stepSize", "momentum")
-        return found | {name: self.getOrDefault(name) if self.isDefined(name) else None for name in names}
-
-    def _solver_name(self) -> str:
-        """The solver that was chosen; "auto" is left to the data unless the aggregation leaves no choice."""
-        name: str = self.getOrDefault("solver")
-        inexact = self.getOrDefault("aggregation") != WEIGHTED_MEAN
-        return GradientDescent.name if name == "auto" and inexact else name
-
-    def _make_solver(self, name: str) -> Solver:
+    def _solver_for(self, name: str, statistics: Statistics, problem: Problem) -> Solver:
         """The solver of a name, with the Params that it has."""
-        limits: dict[str, Any] = {"tol": self.getOrDefault("tol"), "max_iter": self.getOrDefault("maxIter")}
-        words = {"optimizer": "optimizer", "learningRate": "learning_rate", "stepSize": "step_size"}
-        chosen = {words.get(param, param): value for param, value in self._descent().items() if value is not None}
-        robust = name == GradientDescent.name and self.getOrDefault("aggregation") in ROBUST
-        if robust and not chosen.keys() & ROBUST_DESCENT.keys():
-            chosen |= ROBUST_DESCENT
-        return RuleDescent(**limits, **chosen) if chosen else SOLVERS[name](**limits)
+        return make_solver(self, name, statistics.count, len(problem.start))
 
     @abstractmethod
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
@@ -245,7 +221,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             check_admissible(solver, problem)
             _require_room(data, problem)
         problems = with_axes(problems, data, reading)
-        fits = minimize(list(zip(problems, solvers, strict=True)), data, reading)
+        warm = [warm_solver(estimator) for estimator in estimators]
+        fits = minimize_warm(list(zip(problems, solvers, warm, strict=True)), data, reading)
         for fit in fits:
             if fit.problem.axes is not None:
                 fit.count(data, [axes_query(fit.problem)])
@@ -258,7 +235,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         return self._copyValues(model)
 
     def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
-        """Warn where the solver did not converge."""
+        """Warn where the solver did not converge, and where partitions are skewed that it has to hold together."""
+        warn_skewed(fit.state)
         if not fit.state.stop.converged:
             warnings.warn(
                 f"solver={fit.solver.name!r} stopped after {fit.state.iterations} iterations before it converged: "
@@ -353,6 +331,16 @@ def _require_room(data: Data, problem: Problem) -> None:
             f"aggregation={problem.aggregation!r} brings {data.partitions} gradients of {size >> 20:,} MB in all to "
             "the driver, more than a quarter of what it can receive: raise spark.driver.memory and "
             "spark.driver.maxResultSize, or pack fewer partitions (df.coalesce)."
+        )
+
+
+def warn_skewed(state: State) -> None:
+    """Warn where walks of the partitions had to be steered far from where their own rows lead."""
+    cosine = getattr(getattr(state, "inner", state), "cosine", 1.0)
+    if cosine < SKEWED:
+        warn_data(
+            f"the partitions are skewed: the smallest cosine between a partition's gradient and the mean is {cosine:.2f}. "
+            "solver='local-sgd' corrects for it, in more passes: partitioning='random' or 'stratified' spreads the rows."
         )
 
 

@@ -171,19 +171,45 @@ class HasHandleInvalid(Params):
 
 
 class HasDescent(Params):
-    """How solver="gd" takes its steps, where the user chooses that and not the solver."""
+    """How the solvers "gd", "sgd" and "local-sgd" take their steps, where the user chooses that."""
 
     optimizer: Param[str] = choice(
-        "optimizer", "with solver='gd': the update rule; auto finds its own steps.", ["auto", *RULES]
+        "optimizer", "with solver='gd' or 'sgd': the update rule; auto finds its own steps.", ["auto", *RULES]
     )
     learningRate: Param[str] = choice(
-        "learningRate", "with solver='gd': how the step size goes on from stepSize.", LEARNING_RATES
+        "learningRate", "with 'gd', 'sgd', 'local-sgd': how the step size goes on from stepSize.", LEARNING_RATES
     )
     stepSize: Param[float] = number(
-        "stepSize", "with solver='gd': the first step, above 0, for standardized features.", 0.0, open_low=True
+        "stepSize",
+        "with 'gd', 'sgd', 'local-sgd': the first step, above 0, for standardized features; of local-sgd, times the "
+        "longest that the rows of a partition allow.",
+        0.0,
+        open_low=True,
     )
     momentum: Param[float] = number(
         "momentum", "of the optimizers momentum and nesterov, at least 0 and below 1.", 0.0, math.nextafter(1.0, 0.0)
+    )
+
+
+class HasMiniBatch(Params):
+    """How many rows solver="sgd" reads in a pass."""
+
+    miniBatchFraction: Param[float] = number(
+        "miniBatchFraction",
+        "with solver='sgd': share of the rows that a pass reads, above 0 and at most 1; by default 100 rows a "
+        "coefficient.",
+        0.0,
+        1.0,
+        open_low=True,
+    )
+    batchSize: Param[int] = integer("batchSize", "with solver='sgd': about how many rows a pass reads, instead.", 1)
+
+
+class HasWarmStart(Params):
+    """Epochs of local SGD before the solver begins."""
+
+    warmStartEpochs: Param[int] = integer(
+        "warmStartEpochs", "iterations of local-sgd whose end is where an iterative solver begins, at least 0.", 0
     )
 
 
@@ -219,6 +245,8 @@ class FitParams(
     HasNumPartitions,
     HasHandleInvalid,
     HasDescent,
+    HasMiniBatch,
+    HasWarmStart,
     HasAggregation,
     HasPartitioning,
 ):
@@ -244,6 +272,7 @@ class FitParams(
             maxBlockSizeInMB=0.0,
             handleInvalid="error",
             optimizer="auto",
+            warmStartEpochs=0,
             aggregation=WEIGHTED_MEAN,
             partitioning="as-is",
         )

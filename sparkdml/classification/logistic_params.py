@@ -10,7 +10,7 @@ from sparkdml.errors import ParamError
 from sparkdml.params import FitParams, HasSampling, choice, number
 
 FAMILIES = ("auto", "binomial", "multinomial")
-SOLVERS = ("auto", "l-bfgs", "gd")
+SOLVERS = ("auto", "l-bfgs", "gd", "sgd", "local-sgd")
 
 
 class LogisticRegressionParams(

@@ -30,6 +30,7 @@ from sparkdml.optim.losses import Logistic
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Lbfgs, Solver
 from sparkdml.params import accessors
+from sparkdml.solver_choice import solver_name
 
 
 @accessors
@@ -117,6 +118,9 @@ class LogisticRegression(
         stepSize: float | None = None,
         momentum: float | None = None,
         aggregation: str = "weighted_mean",
+        miniBatchFraction: float | None = None,
+        batchSize: int | None = None,
+        warmStartEpochs: int = 0,
         partitioning: str = "as-is",
         sampling: str = "none",
         samplingRatio: float = 1.0,
@@ -155,6 +159,9 @@ class LogisticRegression(
         stepSize: float | None = None,
         momentum: float | None = None,
         aggregation: str = "weighted_mean",
+        miniBatchFraction: float | None = None,
+        batchSize: int | None = None,
+        warmStartEpochs: int = 0,
         partitioning: str = "as-is",
         sampling: str = "none",
         samplingRatio: float = 1.0,
@@ -212,8 +219,8 @@ class LogisticRegression(
                 warn_data(f"{label}: without an intercept the coefficients say only on which side the rows lie.")
         problem = self._problem_of(Logistic(), statistics, deviation)
         warn_constant_columns(statistics, problem)
-        name = self._solver_name()
-        return problem, self._make_solver(Lbfgs.name if name == "auto" else name)
+        name = solver_name(self)
+        return problem, self._solver_for(Lbfgs.name if name == "auto" else name, statistics, problem)
 
     def _metrics(self, data: Data, point: Point) -> BinaryMetrics | None:
         if data.sampling:

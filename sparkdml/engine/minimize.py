@@ -64,6 +64,29 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
     return running
 
 
+def minimize_warm(
+    fits: Sequence[tuple[Problem, Solver, Solver | None]], data: Data, reading: Reading = DEFAULT_READING
+) -> list[Fit]:
+    """As `minimize`, each fit beginning where another solver, if there is one, ends; its passes count too."""
+    for problem, solver, _ in fits:
+        check_admissible(solver, problem)
+    first = {i: (problem, warm) for i, (problem, _, warm) in enumerate(fits) if warm is not None}
+    warm = dict(zip(first, minimize(list(first.values()), data, reading), strict=True))
+    begun = [(_continued(warm[i]) if i in warm else problem, solver) for i, (problem, solver, _) in enumerate(fits)]
+    ended = minimize(begun, data, reading)
+    for i, before in warm.items():
+        ended[i].passes += before.passes
+        ended[i].bytes_down += before.bytes_down
+        ended[i].bytes_up += before.bytes_up
+    return ended
+
+
+def _continued(fit: Fit) -> Problem:
+    """The problem of a fit, to be begun where the fit ended."""
+    assert fit.state.point is not None
+    return fit.problem.starting_at(fit.state.point.theta)
+
+
 def _require_finite(fit: Fit) -> None:
     point = fit.state.point
     if point is not None and not (np.isfinite(point.loss) and np.all(np.isfinite(point.gradient))):

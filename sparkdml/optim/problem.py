@@ -108,7 +108,11 @@ class Problem:
         _, c = self.split(self.start)
         if b is not None and np.any(self.scale):
             c = b + self.center @ w
-        return replace(self, start=self.join(w * self.scale[:, None], c), origin=self.start)
+        return self.starting_at(self.join(w * self.scale[:, None], c))
+
+    def starting_at(self, theta: np.ndarray) -> "Problem":
+        """The same problem, to be begun at theta (n,)."""
+        return replace(self, start=theta, origin=self.start if self.origin is None else self.origin)
 
     def raw(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The raw coefficients w (d, C) and intercepts b (C,) of theta; linear in theta."""

@@ -30,6 +30,7 @@ from sparkdml.regression.linear_summary import (
     LinearRegressionTrainingSummary,
     LinearTraining,
 )
+from sparkdml.solver_choice import solver_name
 
 
 @accessors
@@ -120,6 +121,9 @@ class LinearRegression(
         stepSize: float | None = None,
         momentum: float | None = None,
         aggregation: str = "weighted_mean",
+        miniBatchFraction: float | None = None,
+        batchSize: int | None = None,
+        warmStartEpochs: int = 0,
         partitioning: str = "as-is",
         initialModel: "LinearRegressionModel | None" = None,
     ) -> None:
@@ -154,6 +158,9 @@ class LinearRegression(
         stepSize: float | None = None,
         momentum: float | None = None,
         aggregation: str = "weighted_mean",
+        miniBatchFraction: float | None = None,
+        batchSize: int | None = None,
+        warmStartEpochs: int = 0,
         partitioning: str = "as-is",
         initialModel: "LinearRegressionModel | None" = None,
     ) -> Self:
@@ -164,13 +171,13 @@ class LinearRegression(
         statistics = self._statistics(data)
         problem = self._problem(statistics)
         self._check(statistics, problem)
-        name = self._solver_name()
+        name = solver_name(self)
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
             name = choose(len(problem.scale), problem.loss.quadratic and admissible)
         if name == Normal.name:
             self._require_gram(data, problem, "solver='normal'")
-        return problem, self._make_solver(name)
+        return problem, self._solver_for(name, statistics, problem)
 
     def _check_params(self) -> None:
         super()._check_params()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sparkdml.optim.adaptive import ADAPTIVE
 from sparkdml.optim.aggregation import AGGREGATIONS
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, LocalEpochSums, Query
@@ -82,6 +83,8 @@ class LocalDescent(Solver[LocalDescentState]):
     aggregations = tuple(AGGREGATIONS)
 
     def refusal(self, problem: Problem) -> str | None:
+        if self.learning_rate in ADAPTIVE:
+            return f"has a line search of its own, not learningRate={self.learning_rate!r}: take a schedule or none."
         if not np.isfinite(problem.loss.curvature):
             return f"needs a loss of bounded curvature, not {problem.loss.name!r}; take solver='l-bfgs'."
         return None
@@ -143,7 +146,7 @@ class LocalDescent(Solver[LocalDescentState]):
         )
         if is_near(problem, nearest, new.curvature, self.tol):
             return replace(new, stop=StopReason.CONVERGED)
-        if new.stalled >= PATIENCE:
+        if new.stalled >= (PATIENCE if np.isfinite(new.curvature) else 1):
             return replace(new, stop=StopReason.PRECISION)
         if new.iterations >= self.max_iter:
             return replace(new, stop=StopReason.MAX_ITERATIONS)
@@ -219,9 +222,11 @@ def _remember(problem: Problem, state: LocalDescentState, before: Point, after: 
     """Keep the pair of a step and the change of the gradient along it, unless the step is lost in rounding."""
     s = after.theta - before.theta
     y = problem.smooth_gradient(after) - problem.smooth_gradient(before)
-    if not has_curvature(s, y) or np.linalg.norm(s) < SHORTEST_STEP * np.linalg.norm(after.theta):
+    if not has_curvature(s, y):
         return state
     curvature = min(state.curvature, float(s @ y) / float(s @ s))
+    if np.linalg.norm(s) < SHORTEST_STEP * np.linalg.norm(after.theta):
+        return replace(state, curvature=curvature)
     return replace(state, S=np.vstack([state.S, s])[-MEMORY:], Y=np.vstack([state.Y, y])[-MEMORY:], curvature=curvature)
 
 

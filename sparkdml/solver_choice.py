@@ -1,0 +1,83 @@
+"""From Params to a solver."""
+
+from typing import Any
+
+from pyspark.ml.param import Params
+
+from sparkdml.errors import ParamError
+from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
+from sparkdml.optim.solvers import SOLVERS, GradientDescent, LocalDescent, Normal, Solver, StochasticDescent
+from sparkdml.optim.solvers.rule_descent import ROBUST_DESCENT, RuleDescent
+from sparkdml.optim.solvers.sampled_rules import SampledRules
+from sparkdml.optim.solvers.stochastic_descent import default_fraction
+
+# The solvers that each Param of descent is for.
+DESCENT: dict[str, tuple[str, ...]] = {
+    "optimizer": (GradientDescent.name, StochasticDescent.name),
+    "momentum": (GradientDescent.name, StochasticDescent.name),
+    "learningRate": (GradientDescent.name, StochasticDescent.name, LocalDescent.name),
+    "stepSize": (GradientDescent.name, StochasticDescent.name, LocalDescent.name),
+    "miniBatchFraction": (StochasticDescent.name,),
+    "batchSize": (StochasticDescent.name,),
+}
+WORDS = {"learningRate": "learning_rate", "stepSize": "step_size"}  # what the solvers call them
+
+
+def check_descent(params: Params) -> None:
+    """Raise ParamError where the Params of descent contradict each other or the solver."""
+    name, chosen = solver_name(params), _chosen(params)
+    for param, value in chosen.items():
+        if name not in DESCENT[param]:
+            solvers = " or ".join(f"solver={each!r}" for each in DESCENT[param])
+            raise ParamError(f"{param}={value!r} is for {solvers}, not {params.getOrDefault('solver')!r}.")
+    if "momentum" in chosen and chosen.get("optimizer") not in ("momentum", "nesterov"):
+        raise ParamError(f"momentum={chosen['momentum']!r} is for optimizer='momentum' or 'nesterov'.")
+    if "batchSize" in chosen and "miniBatchFraction" in chosen:
+        raise ParamError(
+            f"batchSize={chosen['batchSize']} and miniBatchFraction={chosen['miniBatchFraction']:g} say the same "
+            "in two ways: set one of them."
+        )
+    epochs = params.getOrDefault("warmStartEpochs")
+    if epochs and name in (Normal.name, LocalDescent.name):
+        raise ParamError(
+            f"warmStartEpochs={epochs} is for solvers that begin somewhere and are not local-sgd themselves, such as "
+            f"'l-bfgs', not for solver={name!r}."
+        )
+
+
+def solver_name(params: Params) -> str:
+    """The solver that was chosen; "auto" is left to the data unless the aggregation leaves no choice."""
+    name: str = params.getOrDefault("solver")
+    inexact = params.getOrDefault("aggregation") != WEIGHTED_MEAN
+    return GradientDescent.name if name == "auto" and inexact else name
+
+
+def make_solver(params: Params, name: str, rows: int, coefficients: int) -> Solver:
+    """The solver of a name, with the Params that it has, for a problem of so many rows and coefficients."""
+    given: dict[str, Any] = {"tol": params.getOrDefault("tol"), "max_iter": params.getOrDefault("maxIter")}
+    chosen = _chosen(params)
+    rules = {WORDS.get(param, param): value for param, value in chosen.items() if LocalDescent.name in DESCENT[param]}
+    steps = rules | {param: chosen[param] for param in ("optimizer", "momentum") if param in chosen}
+    if name == LocalDescent.name:
+        return LocalDescent(**given, **rules)
+    if name == StochasticDescent.name:
+        size = chosen.get("batchSize", 0) / max(rows, 1)
+        fraction = chosen.get("miniBatchFraction") or min(size, 1.0) or default_fraction(rows, coefficients)
+        given |= {"fraction": fraction, "seed": params.getOrDefault("seed")}
+        return SampledRules(**given, **steps) if steps else StochasticDescent(**given)
+    robust = name == GradientDescent.name and params.getOrDefault("aggregation") in ROBUST
+    if robust and not steps.keys() & ROBUST_DESCENT.keys():
+        steps |= ROBUST_DESCENT
+    return RuleDescent(**given, **steps) if steps else SOLVERS[name](**given)
+
+
+def warm_solver(params: Params) -> LocalDescent | None:
+    """What is to run before the solver, for the Param warmStartEpochs."""
+    epochs = params.getOrDefault("warmStartEpochs")
+    return LocalDescent(tol=params.getOrDefault("tol"), max_iter=epochs) if epochs else None
+
+
+def _chosen(params: Params) -> dict[str, Any]:
+    """The Params of descent that the user set."""
+    defined = {param: params.getOrDefault(param) for param in DESCENT if params.isDefined(param)}
+    return {param: value for param, value in defined.items() if (param, value) != ("optimizer", "auto")}
