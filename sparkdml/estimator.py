@@ -339,8 +339,8 @@ def warn_skewed(state: State) -> None:
     cosine = getattr(getattr(state, "inner", state), "cosine", 1.0)
     if cosine < SKEWED:
         warn_data(
-            f"the partitions are skewed: the smallest cosine between a partition's gradient and the mean is {cosine:.2f}; "
-            "solver='local-sgd' corrects for it in more passes, which partitioning='random' or 'stratified' saves."
+            "the partitions are skewed: the smallest cosine between a partition's gradient and the mean is "
+            f"{cosine:.2f}; solver='local-sgd' corrects for it in more passes, which partitioning='random' or 'stratified' saves."
         )
 
 
