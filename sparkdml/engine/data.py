@@ -1,7 +1,7 @@
 """The seam between the two halves of the library: data that answer queries, wherever their blocks are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from sparkdml.blocks.block import CHUNK_BYTES, DENSE_FROM, Block
+from sparkdml.blocks.cells import NO_FOLD, Cells
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
@@ -50,11 +51,12 @@ class Data(ABC):
 
     Attributes
     ----------
-    statistics : of the columns.
+    cells : the statistics of the columns, of each fold and class as far as these are few; `statistics`, of all rows.
     feature_names : (d,).
     passes : how many passes were made.
     """
 
+    cells: Cells
     statistics: Statistics
     feature_names: tuple[str, ...]
     passes: int = 0
@@ -63,6 +65,13 @@ class Data(ABC):
         """Answer all queries in one pass."""
         self.passes += 1
         return self._run(list(queries), reading)
+
+    def statistics_for(self, fold: int = NO_FOLD, class_weights: Mapping[float, float] | None = None) -> Statistics:
+        """The statistics of the rows outside a fold, their weights times those of their classes, without a pass.
+
+        Raises DataError where there are too many folds, or folds and classes, to have been kept apart.
+        """
+        return self.cells.outside(fold).weighted(class_weights or {}).total
 
     @abstractmethod
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
@@ -96,8 +105,9 @@ class LocalData(Data):
         if not block.rows:
             raise DataError("there are no rows: give at least one.")
         self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]
-        nodes = [((0, p), Statistics.of(part)) for p, part in enumerate(self.blocks)]
-        self.statistics = combine(nodes, partitions)[0][1]
+        nodes = [((0, p), Cells.of(part)) for p, part in enumerate(self.blocks)]
+        self.cells = root(combine(nodes, partitions), partitions)
+        self.statistics = self.cells.total
         self.feature_names = tuple(feature_names or (f"x{j}" for j in range(block.columns)))
 
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:

@@ -57,6 +57,7 @@ def pack(
     numPartitions: int | None = None,
     handleInvalid: str = "error",
     seed: int = 0,
+    validationFraction: float | None = None,
 ) -> "SparkData":
     """Read a DataFrame once, into array files beside the executors, so that any number of fits can use them.
 
@@ -70,7 +71,9 @@ def pack(
         task reads no more than 512 MB.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
         of a feature in place of its nulls and NaNs, which takes one more job, before the one that packs.
-    seed : of the order in which the rows of a block are stored.
+    seed : of the order in which the rows of a block are stored, and of which rows validate.
+    validationFraction : the share of the rows, in (0, 1), that are drawn to be fold 1, on which a fit with early
+        stopping validates; the others are fold 0. Instead of `foldCol`.
 
     Returns
     -------
@@ -96,12 +99,16 @@ def pack(
         raise ParamError(f"handleInvalid={handleInvalid!r} is not one of {', '.join(map(repr, HANDLE_INVALID))}.")
     if numPartitions is not None and numPartitions < 1:
         raise ParamError(f"numPartitions={numPartitions} must be at least 1.")
+    if validationFraction is not None and not 0.0 < validationFraction < 1.0:
+        raise ParamError(f"validationFraction={validationFraction} must be above 0 and below 1.")
+    if validationFraction is not None and foldCol is not None:
+        raise ParamError(f"validationFraction={validationFraction} and foldCol={foldCol!r} both make folds: take one.")
     features = featuresCol if featuresCols is None else featuresCols
     columns = resolve_columns(df.schema, features, labelCol, weightCol, offsetCol, foldCol)
     skip = handleInvalid == "skip"
     selected = select_columns(df, columns)
     means = feature_means(selected, columns) if handleInvalid == "mean" else None
-    plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}", means)
+    plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}", means, validationFraction)
     packed = selected.mapInArrow(plan, SCHEMA).rdd  # the one look at the plan's partitions
     if numPartitions and numPartitions > packed.getNumPartitions():
         packed = selected.repartition(numPartitions).mapInArrow(plan, SCHEMA).rdd
@@ -118,6 +125,7 @@ class SparkData(Data):
     contents : of each partition its rows, weight, label mix and bytes, in order.
     partitions : how many partitions were packed. `tasks` is how many tasks a pass has.
     skipped : how many rows were left out by handleInvalid="skip".
+    validation : the share of the rows that were drawn to validate, or None, and the seed.
     means, filled : what handleInvalid="mean" put in place of missing numbers, (d,) or None, and of how many.
     """
 
@@ -125,6 +133,7 @@ class SparkData(Data):
         self.frame = frame
         self.columns = plan.columns
         self.means = plan.fill
+        self.validation = plan.validation, plan.seed
         self._name = plan.name
         self._packed_once = False
         self.partitions = packed.getNumPartitions()
@@ -139,11 +148,11 @@ class SparkData(Data):
             report: Report = self._gather(tasks.report, 0, 2)
             self._packed_once = True
             check_report(report, plan.columns, plan.skip)
-            assert report.statistics is not None
-            self.statistics = report.statistics
-            self.skipped = report.rows_seen - report.statistics.count
+            assert report.cells is not None
+            self.cells, self.statistics = report.cells, report.cells.total
+            self.skipped = report.rows_seen - self.statistics.count
             self.filled = report.violations.filled
-            self.feature_names = plan.columns.feature_names(len(report.statistics.mean) - 1)
+            self.feature_names = plan.columns.feature_names(report.cells.columns)
             self.contents = tuple(sorted(report.contents, key=lambda content: content.partition))
             nbytes = sum(content.nbytes for content in report.contents)
             self._a_pass = self._coalesced(nbytes, tasks_a_pass)
@@ -231,6 +240,11 @@ class SparkData(Data):
                     f"{before.count:,}): the source is not deterministic; write it to a table and fit that."
                 )
             if before.order != now.order:
+                if self.validation[0] is not None:
+                    raise NonDeterministicSourceError(
+                        f"partition {now.partition} was computed again and came back in another order, so that other "
+                        "rows would validate: write the source to a table, or mark the rows in a column."
+                    )
                 logger.warning("partition %d came back in another order: sums agree to 1e-12 only", now.partition)
                 self._rows[now.partition] = now
 
