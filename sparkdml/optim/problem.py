@@ -4,13 +4,14 @@ The solvers see theta = (u, c): u = scale * w, and c is the margin of the averag
 (w, b) with w = u / scale and b = c - center . w, so that they never touch the scaling and sparse rows stay sparse.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.penalties import ElasticNet
-from sparkdml.optim.queries import Gradient, GradientSums, Gram, Line, LineSums
+from sparkdml.optim.queries import Gradient, GradientSums, Gram, HeldOut, HeldOutSums, Line, LineSums
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ class Problem:
     start : theta where a solver begins, (n,).
     shift : where the Gram matrix is centred, (d + 1,): the features, then the label.
     fold : the rows of this fold are left out; -1 leaves out none.
+    class_weights : multiply the weights of the rows with these labels.
     """
 
     loss: Loss
@@ -55,6 +57,7 @@ class Problem:
     start: np.ndarray
     shift: np.ndarray
     fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -85,7 +88,7 @@ class Problem:
 
     def gradient_query(self, theta: np.ndarray) -> Gradient:
         """The query whose answer `point` turns into loss and gradient at theta."""
-        return Gradient(self.loss, *self.raw(theta), self.fold)
+        return Gradient(self.loss, *self.raw(theta), self.fold, class_weights=self.class_weights)
 
     def point(self, theta: np.ndarray, sums: GradientSums) -> Point:
         """Loss and gradient in the variables of the solver, by the chain rule through `raw`."""
@@ -95,7 +98,7 @@ class Problem:
 
     def line_query(self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray) -> Line:
         """The query whose answer `line_objectives` turns into F along a direction."""
-        return Line(self.loss, *self.raw(theta), *self.raw(direction), steps, self.fold)
+        return Line(self.loss, *self.raw(theta), *self.raw(direction), steps, self.fold, self.class_weights)
 
     def line_objectives(
         self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray, sums: LineSums
@@ -106,7 +109,15 @@ class Problem:
 
     def gram_query(self) -> Gram:
         """The query that says all about the data where the loss is quadratic."""
-        return Gram(self.shift, self.fold)
+        return Gram(self.shift, self.fold, self.class_weights)
+
+    def held_out_query(self, theta: np.ndarray) -> HeldOut:
+        """The query whose answer `held_out_loss` turns into the loss at theta of the rows that are left out."""
+        return HeldOut(self.loss, *self.raw(theta), self.fold, self.class_weights)
+
+    def held_out_loss(self, sums: HeldOutSums) -> float:
+        """The mean weighted loss of the rows that are left out, without the penalty."""
+        return sums.value / sums.weight
 
     def objective(self, point: Point) -> float:
         """F(theta)."""

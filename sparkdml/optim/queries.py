@@ -2,11 +2,12 @@
 
 Queries are values; they say nothing of where the data live or how a sum is computed. All arrays are float64.
 `w` (d, C) and `b` (C,) are raw: they act on the features as they are, z = x.w + b + offset.
-Where a query has a `fold`, the rows of that fold are left out; -1 leaves out none.
+Where a query has a `fold`, the rows of that fold are left out; -1 leaves out none. Its `class_weights` multiply the
+weights of the rows with these labels; rows with other labels keep theirs.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -75,6 +76,7 @@ class Gradient:
     b: np.ndarray
     fold: int = -1
     sample: Sample | None = None
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -103,6 +105,7 @@ class Line:
     db: np.ndarray
     steps: np.ndarray
     fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -129,6 +132,7 @@ class Gram:
 
     shift: np.ndarray
     fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -158,5 +162,29 @@ class GramSums(Sums):
         return full
 
 
-Query: TypeAlias = Gradient | Line | Gram
-Answer: TypeAlias = GradientSums | LineSums | GramSums
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Ask for the loss alone at (w, b), of the rows that other queries of this `fold` leave out; of none for -1."""
+
+    loss: Loss
+    w: np.ndarray
+    b: np.ndarray
+    fold: int
+    class_weights: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        return 16
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutSums(Sums):
+    """sum_i s_i l_i and sum_i s_i."""
+
+    value: float
+    weight: float
+
+
+Query: TypeAlias = Gradient | Line | Gram | HeldOut
+Answer: TypeAlias = GradientSums | LineSums | GramSums | HeldOutSums
