@@ -1,6 +1,7 @@
 """Solvers by name. A new solver is one file and one entry here."""
 
 from sparkdml.optim.solvers.base import Solver, State, StopReason, check_admissible, dump_state, load_state
+from sparkdml.optim.solvers.early_stopping import EarlyStopping
 from sparkdml.optim.solvers.gradient_descent import GradientDescent
 from sparkdml.optim.solvers.lbfgs import Lbfgs
 from sparkdml.optim.solvers.normal import Normal
@@ -9,6 +10,7 @@ SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (Normal, L
 
 __all__ = [
     "SOLVERS",
+    "EarlyStopping",
     "GradientDescent",
     "Lbfgs",
     "Normal",

@@ -1,0 +1,186 @@
+"""Early stopping: any solver ends at the iterate whose validation loss was lowest, and trains on other rows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from problems import PENALTIES, Rows, design, random_features, standardized, theta_of
+
+from sparkdml.engine.data import LocalData
+from sparkdml.engine.minimize import minimize
+from sparkdml.errors import DivergenceError, FormatError, SolverError
+from sparkdml.optim.losses import LOSSES, Loss
+from sparkdml.optim.problem import Problem
+from sparkdml.optim.queries import HeldOutSums
+from sparkdml.optim.solvers import SOLVERS, EarlyStopping, Solver, State, StopReason, dump_state, load_state
+from sparkdml.optim.solvers.early_stopping import EarlyStoppingState
+from sparkdml.optim.solvers.rule_descent import RuleDescent
+
+VALIDATES = 1
+LIMITS = {"tol": 1e-9, "max_iter": 60}
+SOLVED: dict[str, Solver] = {name: kind(**LIMITS) for name, kind in SOLVERS.items() if kind.iterative}
+SOLVED |= {name: RuleDescent(**LIMITS, optimizer=name) for name in ("momentum", "adam")}
+SOLVED["barzilaiBorwein"] = RuleDescent(**LIMITS, learning_rate="barzilaiBorwein")
+
+every_solver = pytest.mark.parametrize("inner", SOLVED.values(), ids=SOLVED.keys())
+every_penalty = pytest.mark.parametrize("penalty", PENALTIES)
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+
+
+def noisy_rows(loss: Loss, n: int = 90, d: int = 20) -> Rows:
+    """So many columns for so few rows that a model soon learns the noise; a third of the rows validate."""
+    rng = np.random.default_rng(11)
+    X = random_features(n, d, density=1.0)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    signal = X[:, :3] @ [1.0, -1.0, 0.5]
+    label = signal + 2.0 * rng.normal(size=n) if loss.quadratic else (signal + rng.logistic(size=n) > 0.0).astype(float)
+    return Rows(X, label, rng.exponential(size=n), fold=(np.arange(n) % 3 == 0).astype(np.int32))
+
+
+def noisy_problem(loss: Loss, penalty: str) -> tuple[Rows, LocalData, Problem]:
+    rows = noisy_rows(loss)
+    l1, l2 = PENALTIES[penalty]
+    trained = rows.take(np.flatnonzero(rows.fold != VALIDATES))
+    problem = standardized(trained.local(), True, 0.05 * l1, 0.05 * l2, loss=loss)
+    return rows, rows.local(2), replace(problem, fold=VALIDATES)
+
+
+def iterates(solver: Solver, problem: Problem, data: LocalData) -> Iterator[State]:
+    """The states after the start and after each iteration of a solver alone, and at last where it stopped."""
+    state, told = solver.init(problem), -1
+    while state.stop is StopReason.RUNNING:
+        state = solver.step(problem, state, data.run(solver.queries(problem, state)))
+        if state.iterations > told:
+            told = state.iterations
+            yield state
+    yield state
+
+
+def validation_loss(problem: Problem, rows: Rows, state: State) -> float:
+    held_out = rows.take(np.flatnonzero(rows.fold == VALIDATES))
+    assert state.iterate is not None
+    z = design(problem, held_out.dense) @ state.iterate.theta
+    return float(np.average(problem.loss.value(held_out.label, z[:, None]), weights=held_out.weights))
+
+
+@every_solver
+@every_penalty
+@every_loss
+@pytest.mark.parametrize("patience", [1, 4])
+def test_it_ends_at_the_best_iterate_of_the_solver_alone(
+    inner: Solver, penalty: str, loss: Loss, patience: int
+) -> None:
+    rows, data, problem = noisy_problem(loss, penalty)
+    *alone, end = iterates(inner, problem, data)
+    losses = np.array([validation_loss(problem, rows, state) for state in alone])
+    behind = [k - int(np.argmin(losses[: k + 1])) for k in range(len(losses))]
+    stopped = behind.index(patience) if patience in behind else None
+    last = len(alone) - 1 if stopped is None else stopped
+    best = alone[int(np.argmin(losses[: last + 1]))].iterate
+
+    (fit,) = minimize([(problem, EarlyStopping(inner=inner, patience=patience))], data)
+    assert isinstance(fit.state, EarlyStoppingState)
+    assert best is not None
+    assert theta_of(fit).tobytes() == best.theta.tobytes()
+    assert fit.state.stop is (end.stop if stopped is None else StopReason.VALIDATION)
+    assert fit.state.iterations == last
+    np.testing.assert_allclose(fit.state.validation, losses[: last + 1], rtol=1e-11)
+    np.testing.assert_array_equal(fit.state.history, end.history[: last + 1])
+
+
+def test_a_solver_that_is_patient_enough_stops_most_of_these_fits() -> None:
+    for inner in SOLVED.values():
+        _, data, problem = noisy_problem(LOSSES["squaredError"], "none")
+        (fit,) = minimize([(problem, EarlyStopping(inner=inner))], data)
+        assert fit.state.stop is StopReason.VALIDATION
+        assert fit.state.stop.converged
+        assert fit.state.iterations < 40
+
+
+@every_solver
+def test_it_costs_a_pass_at_the_end_and_no_other(inner: Solver) -> None:
+    _, data, problem = noisy_problem(LOSSES["squaredError"], "l2")
+    alone, patient = minimize([(problem, inner), (problem, EarlyStopping(inner=inner, patience=1000))], data)
+    assert alone.passes <= patient.passes <= alone.passes + 1
+    assert patient.state.stop is alone.state.stop
+    assert len(patient.state.history) == alone.state.iterations + 1
+
+
+@every_solver
+@every_loss
+def test_rows_that_validate_do_not_train(inner: Solver, loss: Loss) -> None:
+    rows, data, problem = noisy_problem(loss, "l2")
+    other = rows.take(np.arange(90))
+    other.features[rows.fold == VALIDATES] *= 1.1
+    other.label[rows.fold == VALIDATES] = 1.0
+    solver = EarlyStopping(inner=inner, patience=1000)
+    states = [minimize([(problem, solver)], each)[0].state for each in (data, other.local(2))]
+    np.testing.assert_array_equal(*(state.history for state in states))
+    assert not np.array_equal(*(state.validation for state in states))  # type: ignore[attr-defined]
+
+
+@every_solver
+@every_penalty
+def test_a_state_written_and_read_between_steps_ends_with_the_same_bits(inner: Solver, penalty: str) -> None:
+    _, data, problem = noisy_problem(LOSSES["squaredError"], penalty)
+    solver = EarlyStopping(inner=inner, patience=3)
+    state = solver.init(problem)
+    while state.stop is StopReason.RUNNING:
+        state = load_state(solver.state_class, dump_state(state))
+        state = solver.step(problem, state, data.run(solver.queries(problem, state)))
+    (fit,) = minimize([(problem, solver)], data)
+    assert dump_state(load_state(solver.state_class, dump_state(state))) == dump_state(fit.state)
+
+
+@every_solver
+def test_a_damaged_state_is_refused(inner: Solver) -> None:
+    _, data, problem = noisy_problem(LOSSES["squaredError"], "none")
+    (fit,) = minimize([(problem, EarlyStopping(inner=inner))], data)
+    whole = dump_state(fit.state)
+    name = type(fit.state.inner).__name__.encode()  # type: ignore[attr-defined]
+    for wrong in (whole.replace(name, b"Other"), whole.replace(b"inner.state", b"inner.stat"), whole[:-1]):
+        with pytest.raises(FormatError):
+            load_state(EarlyStoppingState, wrong)
+
+
+def test_fits_together_are_fits_alone() -> None:
+    _, data, problem = noisy_problem(LOSSES["squaredError"], "l2")
+    solvers = [EarlyStopping(inner=SOLVED[name]) for name in SOLVED if name != "adam"]  # see test_rule_descent
+    fits = [(problem, solver) for solver in [SOLVED["l-bfgs"], *solvers]]
+    for together, fit in zip(minimize(fits, data), fits, strict=True):
+        (alone,) = minimize([fit], data)
+        assert alone.state.stop is together.state.stop
+        np.testing.assert_allclose(theta_of(together), theta_of(alone), rtol=1e-6, atol=1e-9)
+
+
+@every_solver
+def test_without_iterations_the_start_is_the_best(inner: Solver) -> None:
+    _, data, problem = noisy_problem(LOSSES["squaredError"], "none")
+    (fit,) = minimize([(problem, EarlyStopping(inner=replace(inner, max_iter=0)))], data)
+    assert fit.state.stop is StopReason.MAX_ITERATIONS
+    np.testing.assert_array_equal(theta_of(fit), problem.start)
+    assert isinstance(fit.state, EarlyStoppingState)
+    assert len(fit.state.validation) == 1
+
+
+def test_a_solver_without_iterations_is_refused_and_so_is_what_the_solver_refuses() -> None:
+    _, data, problem = noisy_problem(LOSSES["squaredError"], "none")
+    with pytest.raises(SolverError, match=r"solver='normal' has no iterations .*take solver='l-bfgs'"):
+        minimize([(problem, EarlyStopping(inner=SOLVERS["normal"]()))], data)
+
+    class Unbounded(type(problem.loss)):  # type: ignore[misc]
+        curvature = np.inf
+
+    with pytest.raises(SolverError, match="bounded curvature"):
+        minimize([(replace(problem, loss=Unbounded()), EarlyStopping(inner=SOLVERS["gd"]()))], data)
+    assert data.passes == 0
+
+
+def test_a_validation_loss_that_overflows_is_told() -> None:
+    _, data, problem = noisy_problem(LOSSES["squaredError"], "none")
+    solver = EarlyStopping(inner=SOLVED["l-bfgs"])
+    state = solver.step(problem, solver.init(problem), data.run(solver.queries(problem, solver.init(problem))))
+    _, answer = data.run(solver.queries(problem, state))
+    with pytest.raises(DivergenceError, match="validation loss is inf in iteration 0"):
+        solver.step(problem, state, [HeldOutSums(np.inf, 1.0), answer])
