@@ -2,7 +2,8 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -10,15 +11,17 @@ from pyspark.ml.base import Predictor, Transformer, _FitMultipleIterator
 from pyspark.sql import DataFrame
 
 from sparkdml.blocks.block import CHUNK_BYTES
+from sparkdml.blocks.cells import NO_FOLD
+from sparkdml.blocks.schema import quoted
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.data import Data, Reading, gram_shift
 from sparkdml.engine.minimize import Fit, minimize
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, DataWarning, ParamError
+from sparkdml.errors import ColumnError, ColumnTypeError, ConvergenceWarning, DataError, DataWarning, ParamError
 from sparkdml.model import dense
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.solvers import SOLVERS, GradientDescent, Solver
+from sparkdml.optim.solvers import SOLVERS, EarlyStopping, GradientDescent, Solver
 from sparkdml.optim.solvers.rule_descent import RuleDescent
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.persistence import Persistable
@@ -26,6 +29,8 @@ from sparkdml.summary import Metrics, Training
 
 M = TypeVar("M", bound=Transformer)
 Dataset: TypeAlias = DataFrame | Data
+
+VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
 
 
 class LinearEstimator(Persistable, Predictor[M], Generic[M]):
@@ -42,6 +47,8 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         "weightCol",
         "numPartitions",
         "handleInvalid",
+        "validationFraction",
+        "seed",
     )
 
     def _check_params(self) -> None:
@@ -52,6 +59,22 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             raise ParamError(f"{name}={value!r} is for solver='gd', not {self.getOrDefault('solver')!r}.")
         if "momentum" in chosen and chosen.get("optimizer") not in ("momentum", "nesterov"):
             raise ParamError(f"momentum={chosen['momentum']!r} is for optimizer='momentum' or 'nesterov'.")
+        if self.isDefined("validationIndicatorCol") and self.isDefined("validationFraction"):
+            raise ParamError(
+                f"validationIndicatorCol={self.getOrDefault('validationIndicatorCol')!r} and validationFraction="
+                f"{self.getOrDefault('validationFraction')} both choose the rows that validate: set one of them."
+            )
+        if self.isSet("patience") and not self._stops_early():
+            raise ParamError("patience is for early stopping: set validationIndicatorCol or validationFraction too.")
+
+    def _stops_early(self) -> bool:
+        """Whether some rows validate instead of training."""
+        return self.isDefined("validationIndicatorCol") or self.isDefined("validationFraction")
+
+    @property
+    def _held_out(self) -> int:
+        """The fold of the rows that do not train."""
+        return VALIDATES if self._stops_early() else NO_FOLD
 
     def _descent(self) -> dict[str, Any]:
         """What the user chose of how to descend; None where that is left to the solver."""
@@ -65,7 +88,34 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         limits: dict[str, Any] = {"tol": self.getOrDefault("tol"), "max_iter": self.getOrDefault("maxIter")}
         words = {"optimizer": "optimizer", "learningRate": "learning_rate", "stepSize": "step_size"}
         chosen = {words.get(param, param): value for param, value in self._descent().items() if value is not None}
-        return RuleDescent(**limits, **chosen) if chosen else SOLVERS[name](**limits)
+        solver = RuleDescent(**limits, **chosen) if chosen else SOLVERS[name](**limits)
+        return EarlyStopping(inner=solver, patience=self.getOrDefault("patience")) if self._stops_early() else solver
+
+    def _statistics(self, data: Data, class_weights: Mapping[float, float] | None = None) -> Statistics:
+        """The statistics of the rows that train; DataError where none does, or none validates that should."""
+        if self._stops_early():
+            self._check_validation(data, class_weights or {})
+        found = data.statistics_for(self._held_out, class_weights)
+        if not found.weight:
+            raise DataError(
+                f"of {data.statistics.count:,} rows none of positive weight is left to train: look at weightCol, at "
+                "classWeight, and at how many rows validate."
+            )
+        return found
+
+    def _check_validation(self, data: Data, class_weights: Mapping[float, float]) -> None:
+        """Refuse an indicator that has other values than true and false, and one that is never true."""
+        folds = {fold for fold, _ in data.cells.parts}
+        if folds != {NO_FOLD} and not folds <= {0, VALIDATES}:
+            raise DataError(
+                "validationIndicatorCol has values other than 0 and 1: it must be boolean, or 1 in the rows that "
+                "validate and 0 in those that train."
+            )
+        if not data.cells.inside(VALIDATES).weighted(class_weights).total.weight:
+            raise DataError(
+                f"of {data.statistics.count:,} rows none of positive weight validates: mark some in "
+                "validationIndicatorCol, or take a larger validationFraction."
+            )
 
     @abstractmethod
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
@@ -87,7 +137,7 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
         """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
         params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
         chosen: dict[str, Any] = {name: self.getOrDefault(name) for name in params}
-        return standardized_problem(
+        problem = standardized_problem(
             loss,
             mean=statistics.center[:-1],
             deviation=deviation,
@@ -96,6 +146,7 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             **chosen,
             **more,
         )
+        return replace(problem, fold=self._held_out)
 
     def _told(self, data: Data, fit: Fit) -> dict[str, Any]:
         """The fields that the `Training` of every family has."""
@@ -110,20 +161,29 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             "numSkipped": getattr(data, "skipped", 0),
             "numFilled": getattr(data, "filled", 0),
             "objectiveHistory": state.history,
+            "validationHistory": getattr(state, "validation", np.empty(0)),
             "estimates": np.append(w, b) if problem.fit_intercept else w,
         }
 
     def _create_model(self, data: Data, fit: Fit) -> M:
         """The model of a finished fit, with its summary."""
         training = self._training(data, fit)
-        self._warn(data.statistics, fit)
+        self._warn(data.statistics_for(fit.problem.fold, fit.problem.class_weights), fit)
         w, b = _raw(fit)
         names, means = data.feature_names, getattr(data, "means", None)
         model = self._adopt(self._new_model(dense(w), b, names, None, means))
-        scoring = model._scoring(data.frame if isinstance(data, SparkData) else None)
-        metrics = self._metrics(data.statistics, fit)
+        scoring = model._scoring(self._trained_rows(data))
+        metrics = self._metrics(data.statistics_for(fit.problem.fold), fit)
         model._summary = model._training_summary_class(scoring, metrics, training, names)
         return model
+
+    def _trained_rows(self, data: Data) -> DataFrame | None:
+        """The table of the rows that trained, where it is at hand: rows that packing drew are marked nowhere."""
+        if not isinstance(data, SparkData) or self.isDefined("validationFraction"):
+            return None
+        if not self._stops_early():
+            return data.frame
+        return data.frame.where(quoted(self.getOrDefault("validationIndicatorCol")).cast("double") == 0.0)
 
     def _fit(self, dataset: Dataset) -> M:
         return self._fit_all(dataset, [self])[0]
@@ -183,14 +243,24 @@ class LinearEstimator(Persistable, Predictor[M], Generic[M]):
             if self.isSet("featuresCol"):
                 raise ColumnError("featuresCol and featuresCols are both set: clear one of them.")
             del chosen["featuresCol"]
+        if self.isDefined("validationIndicatorCol"):
+            chosen["foldCol"] = self.getOrDefault("validationIndicatorCol")
         return chosen
 
     def _check_packed(self, data: Data) -> None:
-        """The columns that the user set must be those that were packed."""
+        """The columns that the user set must be those that were packed, and the rows that validate too."""
+        if self.isDefined("validationFraction"):
+            wanted = self.getOrDefault("validationFraction"), self.getOrDefault("seed")
+            if wanted != data.validation:
+                share, seed = data.validation
+                raise ParamError(
+                    f"validationFraction={wanted[0]} with seed={wanted[1]}, but the data were packed with "
+                    f"validationFraction={share} and seed={seed}: pack them with those of the fit."
+                )
         if not isinstance(data, SparkData):
             return
         packed = {"labelCol": data.columns.roles["label"], "weightCol": data.columns.roles.get("weight")}
-        packed["featuresCol"] = data.columns.features[0]
+        packed |= {"featuresCol": data.columns.features[0], "validationIndicatorCol": data.columns.roles.get("fold")}
         for name, column in packed.items():
             if self.isSet(name) and self.getOrDefault(name) != column:
                 raise ColumnError(

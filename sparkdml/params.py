@@ -14,6 +14,7 @@ from pyspark.ml.param.shared import (
     HasRegParam,
     HasStandardization,
     HasTol,
+    HasValidationIndicatorCol,
     HasWeightCol,
 )
 
@@ -60,7 +61,8 @@ def _ranged(
         result = convert(value)
         if not (low < result if open_low else low <= result) or not result <= high or math.isinf(result):
             bounds = f"{'above' if open_low else 'at least'} {low:g}"
-            bounds += f" and at most {high:g}" if high < math.inf else ""
+            shown = float(f"{high:g}")  # 1 of the largest number below it
+            bounds += f" and {'below' if shown > high else 'at most'} {shown:g}" if high < math.inf else ""
             raise ParamError(f"{name}={result!r} is out of range: it must be {bounds}.")
         return result
 
@@ -138,6 +140,35 @@ class HasDescent(Params):
     )
 
 
+class HasEarlyStopping(HasValidationIndicatorCol):
+    """Which rows validate instead of training, and when they end a fit."""
+
+    validationIndicatorCol: Param[str] = Param(
+        Params._dummy(),
+        "validationIndicatorCol",
+        "boolean or 0/1 column: the true rows do not train, they tell when to stop (early stopping).",
+        TypeConverters.toString,
+    )
+    validationFraction: Param[float] = number(
+        "validationFraction",
+        "share of the rows, above 0 and below 1, drawn to validate instead of validationIndicatorCol.",
+        0.0,
+        math.nextafter(1.0, 0.0),
+        open_low=True,
+    )
+    patience: Param[int] = integer(
+        "patience", "with early stopping: iterations without a lower validation loss that end the fit, at least 1.", 1
+    )
+
+
+class HasSeed(Params):
+    """What random draws follow from."""
+
+    seed: Param[int] = Param(
+        Params._dummy(), "seed", "of the rows that validate and of their order in packing.", TypeConverters.toInt
+    )
+
+
 class HasComputeStatistics(Params):
     """Whether standard errors are worth a pass."""
 
@@ -160,6 +191,8 @@ class FitParams(
     HasNumPartitions,
     HasHandleInvalid,
     HasDescent,
+    HasEarlyStopping,
+    HasSeed,
 ):
     """The Params that every family has, with pyspark.ml's defaults."""
 
@@ -183,4 +216,6 @@ class FitParams(
             maxBlockSizeInMB=0.0,
             handleInvalid="error",
             optimizer="auto",
+            patience=5,
+            seed=0,
         )

@@ -1,21 +1,35 @@
 """Early stopping: any solver ends at the iterate whose validation loss was lowest, and trains on other rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from problems import PENALTIES, Rows, design, random_features, standardized, theta_of
+from pyspark.sql import DataFrame, SparkSession
 
+from sparkdml import pack
+from sparkdml.classification import LogisticRegression, LogisticRegressionModel
 from sparkdml.engine.data import LocalData
 from sparkdml.engine.minimize import minimize
-from sparkdml.errors import DivergenceError, FormatError, SolverError
+from sparkdml.errors import (
+    ColumnError,
+    DataError,
+    DivergenceError,
+    FormatError,
+    ParamError,
+    SolverError,
+    StatisticsError,
+)
 from sparkdml.optim.losses import LOSSES, Loss
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import HeldOutSums
 from sparkdml.optim.solvers import SOLVERS, EarlyStopping, Solver, State, StopReason, dump_state, load_state
 from sparkdml.optim.solvers.early_stopping import EarlyStoppingState
 from sparkdml.optim.solvers.rule_descent import RuleDescent
+from sparkdml.regression import LinearRegression
 
 VALIDATES = 1
 LIMITS = {"tol": 1e-9, "max_iter": 60}
@@ -184,3 +198,159 @@ def test_a_validation_loss_that_overflows_is_told() -> None:
     _, answer = data.run(solver.queries(problem, state))
     with pytest.raises(DivergenceError, match="validation loss is inf in iteration 0"):
         solver.step(problem, state, [HeldOutSums(np.inf, 1.0), answer])
+
+
+# The estimators: which rows train and which validate.
+
+ENOUGH: dict[str, Any] = {"tol": 1e-9, "maxIter": 1000, "regParam": 1e-3}
+ESTIMATORS: dict[str, Callable[..., Any]] = {
+    "linear": lambda **params: LinearRegression(**ENOUGH | params),
+    "logistic": lambda **params: LogisticRegression(**ENOUGH | params),
+}
+OF = {"linear": LOSSES["squaredError"], "logistic": LOSSES["logistic"]}
+
+every_estimator = pytest.mark.parametrize("kind", ESTIMATORS)
+
+
+def trained(rows: Rows) -> Rows:
+    return replace(rows.take(np.flatnonzero(rows.fold != VALIDATES)), fold=None)
+
+
+@every_estimator
+@pytest.mark.parametrize("params", [{}, {"regParam": 0.1}, {"regParam": 0.1, "elasticNetParam": 0.5}])
+@pytest.mark.parametrize("standardization", [True, False])
+def test_an_estimator_that_is_patient_trains_as_if_the_other_rows_were_not_there(
+    kind: str, params: dict, standardization: bool
+) -> None:
+    rows, settings = noisy_rows(OF[kind]), {**params, "standardization": standardization, "solver": "l-bfgs"}
+    alone = ESTIMATORS[kind](**settings).fit(trained(rows).local())
+    watched = ESTIMATORS[kind](**settings, validationIndicatorCol="v", patience=1000).fit(rows.local())
+    ours, theirs = watched.summary.objectiveHistory, alone.summary.objectiveHistory
+    np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-10)
+    assert ours[-1] == pytest.approx(theirs[-1], rel=1e-10)
+    assert (watched.summary.numInstances, watched.summary.stopReason) == (60, alone.summary.stopReason)
+
+
+@every_estimator
+@pytest.mark.parametrize("solver", ["auto", "l-bfgs", "gd"])
+def test_the_model_is_the_one_of_the_lowest_validation_loss(kind: str, solver: str) -> None:
+    rows = noisy_rows(OF[kind])
+    fitted = ESTIMATORS[kind](solver=solver, validationIndicatorCol="v", patience=3).fit(rows.local())
+    summary, held_out = fitted.summary, rows.take(np.flatnonzero(rows.fold == VALIDATES))
+    z = held_out.dense @ fitted.coefficients.toArray() + fitted.intercept
+    losses = OF[kind].value(held_out.label, z[:, None])
+    assert min(summary.validationHistory) == pytest.approx(np.average(losses, weights=held_out.weights), rel=1e-10)
+    assert len(summary.validationHistory) == len(summary.objectiveHistory) == summary.totalIterations + 1
+    assert (summary.solver, summary.converged) == ("gd" if solver == "gd" else "l-bfgs", True)
+    assert summary.stopReason == "validation loss stopped improving"
+    train = trained(rows)
+    z = train.dense @ fitted.coefficients.toArray() + fitted.intercept
+    loss = np.average(OF[kind].value(train.label, z[:, None]), weights=train.weights)
+    known = summary.logLoss if kind == "logistic" else summary.meanSquaredError / 2
+    assert known == pytest.approx(loss, rel=1e-10)
+    assert ESTIMATORS[kind]().fit(rows.local()).summary.validationHistory == []
+
+
+def test_balanced_weights_are_those_of_the_rows_that_train() -> None:
+    rows = noisy_rows(OF["logistic"])
+    heavy = replace(rows, weight=np.where((rows.fold == VALIDATES) & (rows.label == 1.0), 50.0, rows.weights))
+    alone = ESTIMATORS["logistic"](classWeight="balanced").fit(trained(heavy).local())
+    watched = ESTIMATORS["logistic"](classWeight="balanced", validationIndicatorCol="v", patience=1000)
+    found = watched.fit(heavy.local()).summary.objectiveHistory
+    assert found[-1] == pytest.approx(alone.summary.objectiveHistory[-1], rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("fold", "told"),
+    [
+        (np.zeros(90), "none of positive weight validates"),
+        (None, "none of positive weight validates"),
+        (np.ones(90), "none of positive weight is left to train"),
+        (np.arange(90) % 3, "values other than 0 and 1"),
+        (np.arange(90), "values other than 0 and 1"),
+    ],
+)
+@every_estimator
+def test_indicators_that_leave_nothing_to_do_are_refused(kind: str, fold: np.ndarray | None, told: str) -> None:
+    rows = replace(noisy_rows(OF[kind]), fold=None if fold is None else fold.astype(np.int32))
+    with pytest.raises(DataError, match=told):
+        ESTIMATORS[kind](validationIndicatorCol="v").fit(rows.local())
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "told"),
+    [
+        ({"validationIndicatorCol": "v", "validationFraction": 0.2}, ParamError, "both choose the rows"),
+        ({"patience": 3}, ParamError, "patience is for early stopping"),
+        ({"validationIndicatorCol": "v", "solver": "normal"}, SolverError, "no iterations .*take solver='l-bfgs'"),
+        ({"validationFraction": 0.2}, ParamError, "validationFraction=0.2 with seed=0, but the data were packed with"),
+    ],
+)
+def test_params_that_contradict_each_other_are_refused(params: dict, error: type, told: str) -> None:
+    data = noisy_rows(OF["linear"]).local()
+    with pytest.raises(error, match=told):
+        LinearRegression(**params).fit(data)
+    assert data.passes == 0
+
+
+# With Spark.
+
+
+@pytest.fixture(scope="module")
+def table(spark: SparkSession) -> Iterator[DataFrame]:
+    rows = noisy_rows(OF["logistic"], d=6)
+    columns = np.column_stack([rows.dense, rows.label, rows.weights, rows.fold]).tolist()
+    schema = ", ".join(f"{name} double" for name in [*"abcdef", "label", "weight", "v"])
+    frame = spark.createDataFrame(spark.sparkContext.parallelize(columns, 3), schema)
+    frame = frame.withColumn("v", frame["v"] == 1.0).cache()
+    yield frame
+    frame.unpersist(blocking=True)
+
+
+COLUMNS = {"featuresCols": [*"abcdef"], "weightCol": "weight"}
+
+
+def test_a_column_says_which_rows_validate_and_metrics_are_of_the_others(table: DataFrame, tmp_path: Path) -> None:
+    watched = LogisticRegression(**COLUMNS, validationIndicatorCol="v")
+    fitted = watched.fit(table)
+    local = watched.fit(noisy_rows(OF["logistic"], d=6).local(3))
+    np.testing.assert_allclose(fitted.coefficients, local.coefficients, rtol=1e-8)
+    summary = fitted.summary
+    known = (summary.numInstances, summary.logLoss)
+    assert summary.predictions.count() == summary.numInstances == 60
+    assert summary.areaUnderROC == fitted.evaluate(table.where("not v")).areaUnderROC
+    assert (summary.numInstances, summary.logLoss) == pytest.approx(known, rel=1e-9)
+    fitted.save(str(tmp_path / "model"))
+    loaded = LogisticRegressionModel.load(str(tmp_path / "model"))
+    assert loaded.summary.validationHistory == summary.validationHistory
+    assert len(loaded.summary.validationHistory) > 1
+    assert loaded.getValidationIndicatorCol() == "v"
+
+
+def test_packed_data_know_which_rows_validate(table: DataFrame) -> None:
+    with pack(table, **COLUMNS, foldCol="v") as data:  # type: ignore[arg-type]
+        fits = [LogisticRegression(validationIndicatorCol="v").fit(data), LogisticRegression().fit(data)]
+        assert [fit.summary.numInstances for fit in fits] == [60, 90]
+        with pytest.raises(ColumnError, match="validationIndicatorCol='other' but the data were packed with 'v'"):
+            LogisticRegression(validationIndicatorCol="other").fit(data)
+    half = table.withColumn("v", table["v"].cast("int") / 2)
+    with pytest.raises(DataError, match=r"'v' has 30 fractional values .first: 0.5 in row .*whole numbers"):
+        pack(half, **COLUMNS, foldCol="v")  # type: ignore[arg-type]
+
+
+def test_a_share_of_the_rows_is_drawn_by_the_seed(table: DataFrame) -> None:
+    one, other = (LogisticRegression(**COLUMNS, validationFraction=0.4, seed=seed).fit(table) for seed in (1, 2))
+    assert one.summary.validationHistory != other.summary.validationHistory
+    assert 35 <= one.summary.numInstances <= 73  # 54 expected, four standard deviations
+    assert set(one.summary.metrics()) == {"log_loss", "pseudo_r2"}
+    with pytest.raises(StatisticsError, match="not at hand"):
+        _ = one.summary.areaUnderROC
+    with pack(table, **COLUMNS, validationFraction=0.4, seed=1) as data:  # type: ignore[arg-type]
+        again = LogisticRegression(validationFraction=0.4, seed=1).fit(data)
+        assert again.coefficients == one.coefficients
+        assert again.summary.validationHistory == one.summary.validationHistory
+        assert data.cells.inside(VALIDATES).total.count == 90 - one.summary.numInstances
+        with pytest.raises(ParamError, match=r"validationFraction=0\.4 with seed=2, but"):
+            LogisticRegression(validationFraction=0.4, seed=2).fit(data)
+    with pytest.raises(ParamError, match="both make folds"):
+        pack(table, **COLUMNS, foldCol="v", validationFraction=0.4)  # type: ignore[arg-type]

@@ -265,6 +265,10 @@ VALUES = {
     "learningRate": "cosine",
     "stepSize": 0.5,
     "momentum": 0.8,
+    "validationIndicatorCol": "v",
+    "validationFraction": 0.25,
+    "patience": 3,
+    "seed": 7,
 }
 
 

@@ -243,6 +243,11 @@ VALUES = {
     "learningRate": "constant",
     "stepSize": 0.5,
     "momentum": 0.8,
+    "classWeight": {0.0: 0.5, 1.0: 2.0, 10.0: 1.0},
+    "validationIndicatorCol": "v",
+    "validationFraction": 0.25,
+    "patience": 3,
+    "seed": 7,
 }
 
 
@@ -292,6 +297,9 @@ def test_threshold_and_thresholds_say_the_same(spark: SparkSession) -> None:
         *(("family", each) for each in ("poisson", "")),
         *(("solver", each) for each in ("normal", "newton")),
         *(("regParam", each) for each in (-1.0, float("inf"))),
+        *(("classWeight", each) for each in ("even", "0=1;1=2", {0: -1.0}, {1: float("inf")}, {"a": 1.0}, "0=")),
+        *(("validationFraction", each) for each in (0.0, 1.0)),
+        *(("patience", each) for each in (0, -1)),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:

@@ -1,5 +1,6 @@
 """Logistic regression: the estimator and its model."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -58,9 +59,14 @@ class LogisticRegression(
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     family : "auto" and "binomial" are the same; "multinomial" is not there yet.
     solver : "l-bfgs", "gd" (gradient descent that finds its own step), or "auto": "l-bfgs".
+    classWeight : multiplies the weights of the rows of each class: a dictionary {label: weight}, in which a label that
+        is not there has weight 1, or "balanced", sum s / (2 sum of s in the class), as in scikit-learn. Coefficients
+        are those of `weightCol` with these weights; metrics are of the rows' own weights.
     optimizer, learningRate, stepSize, momentum : of solver="gd", as in `sparkdml.regression.LinearRegression`.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which the solver stops.
     numPartitions, handleInvalid, maxBlockSizeInMB, aggregationDepth : as in `sparkdml.regression.LinearRegression`.
+    validationIndicatorCol, validationFraction, patience, seed : early stopping, as in
+        `sparkdml.regression.LinearRegression`. Rows that validate have the weights of their classes too.
 
     Raises
     ------
@@ -108,6 +114,11 @@ class LogisticRegression(
         learningRate: str | None = None,
         stepSize: float | None = None,
         momentum: float | None = None,
+        classWeight: str | dict[float, float] | None = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        patience: int = 5,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -141,6 +152,11 @@ class LogisticRegression(
         learningRate: str | None = None,
         stepSize: float | None = None,
         momentum: float | None = None,
+        classWeight: str | dict[float, float] | None = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        patience: int = 5,
+        seed: int = 0,
     ) -> Self:
         """Set the Params that are given; raises ParamError where threshold and thresholds contradict each other."""
         self._set(**self._input_kwargs)
@@ -150,6 +166,7 @@ class LogisticRegression(
     def _check_params(self) -> None:
         super()._check_params()
         self._check_thresholds()
+        self._check_class_weight()
         if self.getOrDefault("family") == "multinomial":
             raise ParamError(
                 "family='multinomial' is not there yet: take 'binomial' for two classes, or OneVsRest around it for "
@@ -157,10 +174,11 @@ class LogisticRegression(
             )
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        statistics = data.statistics
         require_binary(
-            statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
+            data.statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
         )
+        class_weights = self._class_weights(data)
+        statistics = self._statistics(data, class_weights)
         deviation = np.sqrt(statistics.sample_variance[:-1])
         if statistics.variance[-1] == 0.0:
             label = f"every label is {statistics.center[-1]:g}"
@@ -169,16 +187,25 @@ class LogisticRegression(
                 deviation = np.zeros_like(deviation)  # which keeps the coefficients at zero
             else:
                 warn_data(f"{label}: without an intercept the coefficients say only on which side the rows lie.")
-        problem = self._problem_of(Logistic(), statistics, deviation)
+        problem = replace(self._problem_of(Logistic(), statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
         name = self.getOrDefault("solver")
         return problem, self._make_solver(Lbfgs.name if name == "auto" else name)
 
+    def _class_weights(self, data: Data) -> dict[float, float]:
+        """What the weights of the rows of each class are multiplied by; "balanced" is of the rows that train."""
+        chosen = self.getOrDefault("classWeight") if self.isDefined("classWeight") else {}
+        if chosen != "balanced":
+            return dict(chosen)
+        labels = self._statistics(data).labels or {}
+        weights = {label: weight for label, (_, weight) in labels.items() if weight > 0.0}
+        return {label: sum(weights.values()) / (len(weights) * weight) for label, weight in weights.items()}
+
     def _metrics(self, statistics: Statistics, fit: Fit) -> BinaryMetrics:
+        """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""
         assert fit.state.point is not None
-        return BinaryMetrics(
-            statistics.count, statistics.weight, float(statistics.center[-1]), float(fit.state.point.loss)
-        )
+        loss = None if fit.problem.class_weights else float(fit.state.point.loss)
+        return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), loss)
 
     def _warn(self, statistics: Statistics, fit: Fit) -> None:
         super()._warn(statistics, fit)

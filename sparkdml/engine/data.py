@@ -52,6 +52,7 @@ class Data(ABC):
     Attributes
     ----------
     cells : the statistics of the columns, of each fold and class as far as these are few; `statistics`, of all rows.
+    validation : the share of the rows that packing drew to be fold 1, or None, and by which seed.
     feature_names : (d,).
     passes : how many passes were made.
     """
@@ -59,6 +60,7 @@ class Data(ABC):
     cells: Cells
     statistics: Statistics
     feature_names: tuple[str, ...]
+    validation: tuple[float | None, int] = (None, 0)
     passes: int = 0
 
     def run(self, queries: Sequence[Query], reading: Reading = DEFAULT_READING) -> list[Answer]:

@@ -125,7 +125,6 @@ class SparkData(Data):
     contents : of each partition its rows, weight, label mix and bytes, in order.
     partitions : how many partitions were packed. `tasks` is how many tasks a pass has.
     skipped : how many rows were left out by handleInvalid="skip".
-    validation : the share of the rows that were drawn to validate, or None, and the seed.
     means, filled : what handleInvalid="mean" put in place of missing numbers, (d,) or None, and of how many.
     """
 

@@ -62,6 +62,12 @@ class LinearRegression(
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
         of a feature in place of its nulls and NaNs, in training and (the same mean) in scoring.
     computeStatistics : standard errors from "l-bfgs" and "gd" too, by one more pass; "normal" always has them.
+    validationIndicatorCol, validationFraction : early stopping: the true rows of a boolean or 0/1 column, or a share
+        of the rows that is drawn at random, do not train. The model is that of the iteration at which their mean loss,
+        `summary.validationHistory`, was lowest. All else in the summary is of the rows that train. "normal" has no
+        iterations to stop, so that "auto" is "l-bfgs". The means of handleInvalid="mean" are those of all rows.
+    patience : with early stopping, how many iterations in a row without a lower loss end the fit.
+    seed : of the rows that are drawn to validate.
     maxBlockSizeInMB : size of the chunks of rows to work on; 0 takes chunks that fit the processor's cache.
     aggregationDepth : depth of the tree in which partitions are summed, where their sums are large.
 
@@ -109,6 +115,10 @@ class LinearRegression(
         learningRate: str | None = None,
         stepSize: float | None = None,
         momentum: float | None = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        patience: int = 5,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -140,18 +150,23 @@ class LinearRegression(
         learningRate: str | None = None,
         stepSize: float | None = None,
         momentum: float | None = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        patience: int = 5,
+        seed: int = 0,
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        statistics = data.statistics
+        statistics = self._statistics(data)
         problem = self._problem(statistics)
         self._check(statistics, problem)
         name = self.getOrDefault("solver")
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
-            name = choose(len(problem.scale), problem.loss.quadratic and admissible)
+            direct = problem.loss.quadratic and admissible and not self._stops_early()
+            name = choose(len(problem.scale), direct)
         if name == Normal.name:
             self._require_gram(data, problem, "solver='normal'")
         return problem, self._make_solver(name)
