@@ -357,7 +357,7 @@ def test_classes_that_a_plane_separates_are_told(solver: str) -> None:
         fitted = LogisticRegression(solver=solver, maxIter=300).fit(data)
     assert any("set regParam above 0" in str(each.message) for each in caught)
     assert [fitted.predict(Vectors.dense(x)) for x in apart] == SEPARATED.tolist()
-    assert LogisticRegression(solver=solver, regParam=0.01).fit(data).summary.converged
+    assert LogisticRegression(solver=solver, regParam=0.01, maxIter=300).fit(data).summary.converged
 
 
 def test_constant_columns_and_too_few_iterations_are_told(local: LocalData) -> None:
