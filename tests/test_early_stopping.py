@@ -228,7 +228,7 @@ def test_an_estimator_that_is_patient_trains_as_if_the_other_rows_were_not_there
     ours, theirs = watched.summary.objectiveHistory, alone.summary.objectiveHistory
     np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-10)
     assert ours[-1] == pytest.approx(theirs[-1], rel=1e-10)
-    assert (watched.summary.numInstances, watched.summary.stopReason) == (60, alone.summary.stopReason)
+    assert (watched.summary.numInstances, watched.summary.converged) == (60, True)
 
 
 @every_estimator

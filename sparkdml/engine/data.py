@@ -14,8 +14,9 @@ from sparkdml.blocks.cells import NO_FOLD, Cells
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
+from sparkdml.engine.walks import walk
 from sparkdml.errors import DataError
-from sparkdml.optim.queries import Answer, Query, Sample
+from sparkdml.optim.queries import Answer, LocalEpoch, Query, Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ class LocalData(Data):
         nodes = []
         for p, block in enumerate(self.blocks):
             read = partial(self._chunks, p, size=reading.chunk_bytes)
-            nodes.append(((0, p), Answers(answer(queries, block.columns, read))))
+            nodes.append(((0, p), Answers(answer(queries, block.columns, block.rows, read))))
         answers: Answers = root(combine(nodes, len(nodes)), len(nodes))
         return answers.values
 
@@ -129,12 +130,21 @@ class LocalData(Data):
         yield from block.chunks(size)
 
 
-def answer(queries: Sequence[Query], columns: int, read: Callable[[Sample | None], Iterable[Block]]) -> list[Answer]:
-    """The answers of one partition. Queries of the same sample share one reading of its rows, `read(sample)`."""
+def answer(
+    queries: Sequence[Query], columns: int, rows: int, read: Callable[[Sample | None], Iterable[Block]]
+) -> list[Answer]:
+    """The answers of one partition of so many rows.
+
+    Queries of the same sample share one reading of its rows, `read(sample)`; a walk reads for itself.
+    """
     groups: dict[Sample | None, list[int]] = {}
-    for i, query in enumerate(queries):
-        groups.setdefault(getattr(query, "sample", None), []).append(i)
     found: dict[int, Answer] = {}
+    for i, query in enumerate(queries):
+        if isinstance(query, LocalEpoch):
+            with np.errstate(over="ignore", invalid="ignore"):
+                found[i] = walk(query, columns, rows, partial(read, None))
+        else:
+            groups.setdefault(getattr(query, "sample", None), []).append(i)
     for sample, places in groups.items():
         kernels = Kernels([queries[i] for i in places], columns)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks whether the sums are finite

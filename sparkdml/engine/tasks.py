@@ -78,7 +78,7 @@ def answers(handles: Iterable[Handle], request: Broadcast[Request]) -> Iterator[
     asked = request.value
     for handle in handles:
         try:
-            found = answer(asked.queries, asked.columns, partial(_chunks, handle, asked.chunk_bytes))
+            found = answer(asked.queries, asked.columns, handle.rows, partial(_chunks, handle, asked.chunk_bytes))
         except Missing:
             continue
         yield (0, handle.partition), Part(Answers(found), (Rows.of(handle),))

@@ -6,12 +6,23 @@ The solvers see theta = (u, c): u = scale * w, and c is the margin of the averag
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.penalties import ElasticNet
-from sparkdml.optim.queries import Gradient, GradientSums, Gram, HeldOut, HeldOutSums, Line, LineSums
+from sparkdml.optim.queries import (
+    Gradient,
+    GradientSums,
+    Gram,
+    HeldOut,
+    HeldOutSums,
+    Line,
+    LineSums,
+    LocalEpoch,
+    Units,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +117,18 @@ class Problem:
         """F(theta + t direction) for each t of `steps`, (T,)."""
         penalties = [self.penalty.value(theta + t * direction) for t in steps]
         return sums.values / sums.weight + np.array(penalties)
+
+    def local_query(
+        self, theta: np.ndarray, control: np.ndarray, step: float, free: np.ndarray | None, measured: bool
+    ) -> LocalEpoch:
+        """The query for walks of the partitions from theta on."""
+        w, b = self.raw(theta)
+        return LocalEpoch(self.loss, w, b, self.units, control, step, free, measured, self.fold, self.class_weights)
+
+    @cached_property
+    def units(self) -> Units:
+        """The change of variables as the data need it."""
+        return Units(self.center, self.inverse_scale, self.penalty.l2.strength, self.fit_intercept)
 
     def gram_query(self) -> Gram:
         """The query that says all about the data where the loss is quadratic."""

@@ -7,7 +7,7 @@ weights of the rows with these labels; rows with other labels keep theirs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -163,6 +163,67 @@ class GramSums(Sums):
 
 
 @dataclass(frozen=True, eq=False)
+class Units:
+    """The variables of a solver, theta = (u, c) with u = w / inverse_scale and c = b + center . w, as data need them.
+
+    The same in every pass of a fit, so that they travel once. `ridge` is the strength of the L2 penalty, (n,).
+    """
+
+    center: np.ndarray
+    inverse_scale: np.ndarray
+    ridge: np.ndarray
+    fit_intercept: bool
+
+
+@dataclass(frozen=True, eq=False)
+class LocalEpoch:
+    """Ask every partition for a walk of its own: mini-batch descent through all of its rows, beginning at (w, b).
+
+    A partition p walks by theta <- theta - step (g_B(theta) - g_B(start) + ridge (theta - start) + control) where g_B
+    is the gradient of the mean loss on the mini-batch B. `control` (n,) is the same everywhere: with the gradient
+    of the whole objective at the start, the walk of a partition whose rows differ from the others' is steered by all
+    rows, and there is no noise at the minimum.
+
+    Attributes
+    ----------
+    step : of a step that is as long as the curvature of the rows allows.
+    free : (n,), where the walk may move, or None for everywhere.
+    measured : whether `control` is the gradient of the loss, against which each partition compares its own.
+    """
+
+    loss: Loss
+    w: np.ndarray
+    b: np.ndarray
+    units: Units
+    control: np.ndarray
+    step: float = 1.0
+    free: np.ndarray | None = None
+    measured: bool = False
+    fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        return 8 * (self.control.size + 2)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalEpochSums(Sums):
+    """sum_p s_p (theta_p - start), (n,), of the partitions' walks, s_p being the weight of their rows, and sum_p s_p.
+
+    `cosine` is the smallest between the gradient of a partition and `control`; one where it was not measured.
+    """
+
+    walk: np.ndarray
+    weight: float
+    cosine: float
+
+    def merge(self, other: Self) -> Self:
+        return replace(super().merge(other), cosine=min(self.cosine, other.cosine))
+
+
+@dataclass(frozen=True, eq=False)
 class HeldOut:
     """Ask for the loss alone at (w, b), of the rows that other queries of this `fold` leave out; of none for -1."""
 
@@ -186,5 +247,5 @@ class HeldOutSums(Sums):
     weight: float
 
 
-Query: TypeAlias = Gradient | Line | Gram | HeldOut
-Answer: TypeAlias = GradientSums | LineSums | GramSums | HeldOutSums
+Query: TypeAlias = Gradient | Line | Gram | LocalEpoch | HeldOut
+Answer: TypeAlias = GradientSums | LineSums | GramSums | LocalEpochSums | HeldOutSums

@@ -4,15 +4,17 @@ from sparkdml.optim.solvers.base import Solver, State, StopReason, check_admissi
 from sparkdml.optim.solvers.early_stopping import EarlyStopping
 from sparkdml.optim.solvers.gradient_descent import GradientDescent
 from sparkdml.optim.solvers.lbfgs import Lbfgs
+from sparkdml.optim.solvers.local_descent import LocalDescent
 from sparkdml.optim.solvers.normal import Normal
 
-SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (Normal, Lbfgs, GradientDescent)}
+SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (Normal, Lbfgs, GradientDescent, LocalDescent)}
 
 __all__ = [
     "SOLVERS",
     "EarlyStopping",
     "GradientDescent",
     "Lbfgs",
+    "LocalDescent",
     "Normal",
     "Solver",
     "State",

@@ -170,16 +170,25 @@ def _remember(problem: Problem, state: LbfgsState, point: Point) -> LbfgsState:
 
 def inverse_times(S: np.ndarray, Y: np.ndarray, g: np.ndarray, initial: float) -> np.ndarray:
     """H g by the two-loop recursion; H = initial * I without pairs."""
+    q, alpha = first_loop(S, Y, g)
+    return second_loop(S, Y, alpha, q * (float(S[-1] @ Y[-1]) / float(Y[-1] @ Y[-1]) if len(S) else initial))
+
+
+def first_loop(S: np.ndarray, Y: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first half of the recursion: q, to be multiplied by the initial H, and what the second half needs, (m,)."""
     q = g.copy()
-    rho = 1.0 / np.einsum("ij,ij->i", S, Y)
     alpha = np.empty(len(S))
     for i in reversed(range(len(S))):
-        alpha[i] = rho[i] * (S[i] @ q)
+        alpha[i] = (S[i] @ q) / (S[i] @ Y[i])
         q -= alpha[i] * Y[i]
-    q *= 1.0 / (rho[-1] * (Y[-1] @ Y[-1])) if len(S) else initial
+    return q, alpha
+
+
+def second_loop(S: np.ndarray, Y: np.ndarray, alpha: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """The second half: H g, from r, the initial H times q."""
     for i in range(len(S)):
-        q += (alpha[i] - rho[i] * (Y[i] @ q)) * S[i]
-    return q
+        r = r + (alpha[i] - (Y[i] @ r) / (S[i] @ Y[i])) * S[i]
+    return r
 
 
 @dataclass(frozen=True, eq=False)

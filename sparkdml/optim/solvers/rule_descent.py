@@ -175,7 +175,7 @@ class RuleDescent(Solver[RuleDescentState]):
         if self.learning_rate in ADAPTIVE:
             return float(state.rate["step"])
         name = self.learning_rate or ("cosine" if self.optimizer in ("rmsprop", "adam", "adamw") else "constant")
-        return float(named_schedule(name, state.step_size, **_settings(name, self.max_iter))(state.iterations))
+        return scheduled(name, state.step_size, self.max_iter, state.iterations)
 
     def _rule(self, problem: Problem) -> Rule:
         """The rule, with a step size of one: how long a step is is decided outside."""
@@ -189,6 +189,15 @@ class RuleDescent(Solver[RuleDescentState]):
 
     def _gradient(self, problem: Problem, point: Point) -> np.ndarray:
         return point.gradient if self.optimizer == "adamw" else problem.smooth_gradient(point)
+
+
+def scheduled(name: str, step_size: float, steps: int, t: int) -> float:
+    """The size of step number t by a schedule that has done its work after so many steps.
+
+    >>> scheduled("cosine", 1.0, 10, 5)
+    0.505
+    """
+    return float(named_schedule(name, step_size, **_settings(name, steps))(t))
 
 
 def _settings(name: str, steps: int) -> dict[str, Any]:
