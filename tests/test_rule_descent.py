@@ -8,8 +8,10 @@ from problems import PENALTIES, random_features, standardized, theta_of, with_kn
 
 from sparkdml.engine.minimize import Fit, minimize
 from sparkdml.errors import DivergenceError, SolverError
+from sparkdml.optim.schedules import ADAPTIVE
 from sparkdml.optim.solvers import StopReason, dump_state, load_state
 from sparkdml.optim.solvers.rule_descent import LEARNING_RATES, NORMALIZED, RuleDescent, RuleDescentState
+from sparkdml.optim.solvers.sampled_rules import SampledRules, SampledRulesState
 from sparkdml.optim.updates import RULES
 
 OPTIMIZERS = [name for name in RULES if name != "adamw"]
@@ -61,6 +63,16 @@ def test_a_fit_that_was_interrupted_ends_with_the_same_bits(optimizer: str, rate
         state = load_state(RuleDescentState, dump_state(solver.step(problem, state, answers)))  # type: ignore[arg-type]
     (fit,) = minimize([(problem, solver)], data)
     assert dump_state(state) == dump_state(fit.state)
+
+
+def test_mini_batches_that_were_interrupted_end_with_the_same_bits() -> None:
+    rows, problem, _ = with_known_optimum(random_features(), None, True, *PENALTIES["l1"])
+    data, solver = rows.local(2), SampledRules(max_iter=9, optimizer="adam", fraction=0.3, seed=3)
+    state = solver.init(problem)
+    while state.stop is StopReason.RUNNING:
+        answers = data.run(solver.queries(problem, state))
+        state = load_state(SampledRulesState, dump_state(solver.step(problem, state, answers)))  # type: ignore
+    assert dump_state(state) == dump_state(minimize([(problem, solver)], data)[0].state)
 
 
 def test_fits_together_are_fits_alone() -> None:
@@ -121,3 +133,24 @@ def test_adamw_refuses_decays_that_differ() -> None:
     problem = type(problem)(**{**vars(problem), "penalty": uneven})
     with pytest.raises(SolverError, match="adamw"):
         minimize([(problem, RuleDescent(optimizer="adamw"))], rows.local())
+
+
+@every_optimizer
+@every_penalty
+def test_every_rule_comes_near_the_minimum_by_mini_batches(optimizer: str, penalty: str) -> None:
+    rows, problem, theta = with_known_optimum(random_features(4000), None, True, *PENALTIES[penalty])
+    data = rows.local(3)
+    solver = SampledRules(max_iter=400, optimizer=optimizer, fraction=0.1)
+    (fit,) = minimize([(problem, solver)], data)
+    answer = data.run([problem.gradient_query(theta)])[0]
+    best = problem.objective(problem.point(theta, answer))  # type: ignore[arg-type]
+    assert fit.state.point is not None
+    assert -1e-12 <= problem.objective(fit.state.point) / best - 1.0 < 1e-2
+    assert (fit.passes, len(fit.state.history)) == (402, 2)
+
+
+@pytest.mark.parametrize("rate", ADAPTIVE)
+def test_mini_batches_cannot_serve_a_step_size_that_watches_the_objective(rate: str) -> None:
+    rows, problem, _ = with_known_optimum(random_features(), None, True, 0.0, 0.0)
+    with pytest.raises(SolverError, match=rate):
+        minimize([(problem, SampledRules(learning_rate=rate))], rows.local())

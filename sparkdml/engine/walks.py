@@ -14,8 +14,9 @@ from sparkdml.optim.queries import LocalEpoch, LocalEpochSums, Units
 SAMPLE_ROWS, SAMPLE_BYTES = 256, 1 << 23  # as many rows tell the curvature, as long as they are not too large
 POWER_ITERATIONS = 8
 MIN_STEPS, MAX_STEPS = 200, 2000  # of a walk: fewer lead nowhere, more cost more than they bring
-SMALL = 1 << 22  # numbers in a partition up to which it is read again for a walk of MIN_STEPS
+SMALL, MAX_EPOCHS = 1 << 22, 20  # numbers in a partition up to which it is read again for a walk of MIN_STEPS
 VECTOR_COST = 4.0  # a step may cost so many times the work of its rows where these are sparse and it is wide
+NOISE = 4.0  # a partition's gradient this many times as far from that of all, squared, as chance explains, is skewed
 AVERAGED = 0.5  # the share of the walk, its last, whose average is its result
 
 
@@ -117,7 +118,7 @@ class Pace:
         cells = sum(chunk.features.size for chunk in sample) / count  # stored numbers of a row
         steps = min(MAX_STEPS, VECTOR_COST * rows * cells / sample[0].features.shape[1] + 1.0)
         batch = int(np.clip(max(longest / curvature, rows / steps), 1, max(rows // 8, 1)))
-        again = MIN_STEPS * batch / rows if rows * cells <= SMALL else 1.0
+        again = min(MIN_STEPS * batch / rows, MAX_EPOCHS) if rows * cells <= SMALL else 1.0
         return cls(batch, max(int(np.ceil(again)), 1), weight, curvature)
 
 
@@ -217,22 +218,49 @@ def walk(query: LocalEpoch, columns: int, rows: int, read: Callable[[], Iterable
     if not any(np.any(chunk.weight) for chunk in sample):
         return nowhere
     pace = Pace.of(sample, rows, query.loss)
-    walking = Walk(query, pace, pace.epochs * np.ceil(rows / pace.batch))
-    weight, G, g = 0.0, np.zeros((columns, query.w.shape[1])), np.zeros_like(query.b)
+    walking, skew = Walk(query, pace, pace.epochs * np.ceil(rows / pace.batch)), Skew.of(query)
+    weight = 0.0
     for epoch in range(pace.epochs):
         for chunk in (Chunk.of(block, query) for block in read()):
             if epoch == 0:
                 weight += float(chunk.weight.sum())
                 if query.measured:
-                    own = chunk.gradient(chunk.slope * chunk.weight[:, None])
-                    G, g = G + own[0], g + own[1]
+                    skew.add(chunk)
             walking.add(chunk)
         walking.take_step()
     led = walking.result()
     if not np.all(np.isfinite(led)):
         return nowhere
-    gradient = np.append(G.ravel(), g) if query.units.fit_intercept else G.ravel()
-    return LocalEpochSums(weight * led, weight, _cosine(gradient, query.control) if query.measured else 1.0)
+    return LocalEpochSums(weight * led, weight, skew.cosine(query, weight) if query.measured else 1.0)
+
+
+@dataclass(eq=False)
+class Skew:
+    """How a partition's gradient differs from that of all: its sums G, g, and the squared lengths of its rows'."""
+
+    G: np.ndarray
+    g: np.ndarray
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, query: LocalEpoch) -> "Skew":
+        """Of no rows."""
+        return cls(np.zeros_like(query.w), np.zeros_like(query.b))
+
+    def add(self, chunk: Chunk) -> None:
+        """Add the rows of a chunk."""
+        G, g = chunk.gradient(chunk.slope * chunk.weight[:, None])
+        self.G, self.g = self.G + G, self.g + g
+        self.squares += float(chunk.norms() @ (chunk.weight * np.square(chunk.slope).sum(axis=1)))
+
+    def cosine(self, query: LocalEpoch, weight: float) -> float:
+        """Between the two gradients; one where they differ by no more than a random choice of rows explains."""
+        own = np.append(self.G.ravel(), self.g) if query.units.fit_intercept else self.G.ravel()
+        apart = float(np.sum(np.square(own / weight - query.control)))
+        lengths = float(np.linalg.norm(own) * np.linalg.norm(query.control))
+        if apart <= NOISE * self.squares / weight**2 or not lengths:
+            return 1.0
+        return float(own @ query.control) / lengths
 
 
 def _take_sample(chunks: Iterator[Chunk]) -> list[Chunk]:
@@ -245,8 +273,3 @@ def _take_sample(chunks: Iterator[Chunk]) -> list[Chunk]:
         if count >= SAMPLE_ROWS or size >= SAMPLE_BYTES:
             break
     return taken
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / lengths if lengths > 0.0 else 1.0

@@ -21,6 +21,7 @@ from sparkdml.optim.queries import (
     Line,
     LineSums,
     LocalEpoch,
+    Sample,
     Units,
 )
 
@@ -97,9 +98,9 @@ class Problem:
         w = u * self.inverse_scale[:, None]
         return w, c - self.center @ w
 
-    def gradient_query(self, theta: np.ndarray) -> Gradient:
-        """The query whose answer `point` turns into loss and gradient at theta."""
-        return Gradient(self.loss, *self.raw(theta), self.fold, class_weights=self.class_weights)
+    def gradient_query(self, theta: np.ndarray, sample: Sample | None = None) -> Gradient:
+        """The query whose answer `point` turns into loss and gradient at theta, of all rows or of a sample."""
+        return Gradient(self.loss, *self.raw(theta), self.fold, sample, self.class_weights)
 
     def point(self, theta: np.ndarray, sums: GradientSums) -> Point:
         """Loss and gradient in the variables of the solver, by the chain rule through `raw`."""

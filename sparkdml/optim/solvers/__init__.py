@@ -6,8 +6,11 @@ from sparkdml.optim.solvers.gradient_descent import GradientDescent
 from sparkdml.optim.solvers.lbfgs import Lbfgs
 from sparkdml.optim.solvers.local_descent import LocalDescent
 from sparkdml.optim.solvers.normal import Normal
+from sparkdml.optim.solvers.stochastic_descent import StochasticDescent
 
-SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (Normal, Lbfgs, GradientDescent, LocalDescent)}
+SOLVERS: dict[str, type[Solver]] = {
+    solver.name: solver for solver in (Normal, Lbfgs, GradientDescent, StochasticDescent, LocalDescent)
+}
 
 __all__ = [
     "SOLVERS",
@@ -18,6 +21,7 @@ __all__ = [
     "Normal",
     "Solver",
     "State",
+    "StochasticDescent",
     "StopReason",
     "check_admissible",
     "dump_state",

@@ -59,7 +59,7 @@ class State:
 
     @property
     def iterate(self) -> Point | None:
-        """Where the last iteration led; of a walk that also goes up, not always the best point."""
+        """The point that the last entry of the history tells of; of a walk that also goes up not always the best."""
         return self.point
 
 
@@ -80,7 +80,7 @@ class Solver(ABC, Generic[S]):
     max_iter: int = 100
 
     name: ClassVar[str]
-    iterative: ClassVar[bool] = True  # each iteration has a point on the way to the minimum
+    iterative: ClassVar[bool] = True  # its history tells of points between its start and its end
     state_class: ClassVar[type[State]]
 
     def refusal(self, problem: Problem) -> str | None:
@@ -162,11 +162,15 @@ def _take(loaded: dict[str, Any], name: str, kind: Any) -> Any:
     if kind is Memory:
         return {key.removeprefix(f"{name}."): loaded.pop(key) for key in list(loaded) if key.startswith(f"{name}.")}
     if kind is State:
-        classes = {each.__name__: each for each in State.__subclasses__()}
+        classes = {each.__name__: each for each in _subclasses(State)}
         inner = loaded.pop(f"{name}.state", None)
         arrays.require(inner in classes, f"a state of {inner!r} is unknown")
         return _take_state(classes[inner], loaded, f"{name}.")
     return Point(*(loaded.pop(f"{name}.{f.name}", None) for f in fields(Point)))
+
+
+def _subclasses(cls: type[State]) -> list[type[State]]:
+    return [each for child in cls.__subclasses__() for each in (child, *_subclasses(child))]
 
 
 def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:

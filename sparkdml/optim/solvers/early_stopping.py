@@ -19,7 +19,7 @@ class EarlyStoppingState(State):
     Attributes
     ----------
     inner : the state of the solver.
-    validation : the mean loss of the rows left out, at the start and after each iteration so far, (m,).
+    validation : the mean loss of the rows left out, of each entry of `history` that is validated, (m,).
     """
 
     inner: State = field(default_factory=State)
@@ -28,18 +28,18 @@ class EarlyStoppingState(State):
 
 @dataclass(frozen=True)
 class EarlyStopping(Solver[EarlyStoppingState]):
-    """Runs a solver of which each iteration is validated by the rows that the problem leaves out.
+    """Runs a solver whose iterates are validated by the rows that the problem leaves out.
 
-    The loss of these rows, without the penalty, at the last iterate is asked for together with what the solver asks to
-    go on, so that it costs no pass; the last iterate of a solver that ends costs one. What the solver did after the
-    last validated iterate is forgotten.
+    Each point that the solver notes in its history is: the loss of these rows there, without the penalty, is asked for
+    together with what the solver asks to go on, so that it costs no pass; the last point of a solver that ends costs
+    one.
 
     Source: L. Prechelt, Early Stopping - But When? (1998).
 
     Parameters
     ----------
-    inner : the solver; an iteration of it takes one `step` or more. Its `tol` and `max_iter` count.
-    patience : so many iterations in a row without a lower validation loss end the fit.
+    inner : the solver, with its `tol` and `max_iter`.
+    patience : so many points in a row without a lower validation loss end the fit.
     """
 
     tol: float = field(default=0.0, init=False, repr=False)
@@ -56,7 +56,7 @@ class EarlyStopping(Solver[EarlyStoppingState]):
 
     def refusal(self, problem: Problem) -> str | None:
         if not self.inner.iterative:
-            return "has no iterations that could be stopped early; take solver='l-bfgs'."
+            return "has no point before its end that could be validated for early stopping; take solver='l-bfgs'."
         return self.inner.refusal(problem)
 
     def init(self, problem: Problem) -> EarlyStoppingState:
@@ -74,7 +74,7 @@ class EarlyStopping(Solver[EarlyStoppingState]):
         if not _is_validated(state):
             state, answers = _validate(problem, state, answers[0]), answers[1:]
             if len(state.validation) - 1 - int(np.argmin(state.validation)) >= self.patience:
-                return _end(state, StopReason.VALIDATION)
+                return replace(state, stop=StopReason.VALIDATION)
         inner = state.inner
         if inner.stop is StopReason.RUNNING:
             inner = self.inner.step(problem, inner, answers)
@@ -82,13 +82,13 @@ class EarlyStopping(Solver[EarlyStoppingState]):
             if not len(state.validation):
                 state = replace(state, point=inner.point)
         if inner.stop is not StopReason.RUNNING and _is_validated(state):
-            return _end(state, inner.stop)
+            return replace(state, stop=inner.stop)
         return state
 
 
 def _is_validated(state: EarlyStoppingState) -> bool:
     """Whether the validation loss of the last iterate is known, or there is no iterate yet."""
-    return state.inner.iterate is None or len(state.validation) > state.inner.iterations
+    return len(state.validation) == len(state.inner.history)
 
 
 def _validate(problem: Problem, state: EarlyStoppingState, answer: HeldOutSums) -> EarlyStoppingState:
@@ -96,15 +96,9 @@ def _validate(problem: Problem, state: EarlyStoppingState, answer: HeldOutSums) 
     loss = problem.held_out_loss(answer)
     if not np.isfinite(loss):
         raise DivergenceError(
-            f"the validation loss is {loss} in iteration {state.inner.iterations}, although the objective is finite: "
-            "look for outliers among the rows that validate, or raise regParam."
+            f"the validation loss is {loss} after {state.inner.iterations} iterations, although the objective is "
+            "finite: look for outliers among the rows that validate, or raise regParam."
         )
     better = not len(state.validation) or loss < state.validation.min()
     state = replace(state, validation=np.append(state.validation, loss))
     return replace(state, point=state.inner.iterate) if better else state
-
-
-def _end(state: EarlyStoppingState, stop: StopReason) -> EarlyStoppingState:
-    """The state at the end, which tells of validated iterations only."""
-    count = len(state.validation)
-    return replace(state, stop=stop, iterations=count - 1, history=state.inner.history[:count])

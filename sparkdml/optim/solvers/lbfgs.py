@@ -215,6 +215,12 @@ class Model:
         """B v."""
         return self.sigma * v + self.basis @ (self.core @ (self.basis.T @ v))
 
+    def decrease(self, theta: np.ndarray, g: np.ndarray, l1: np.ndarray) -> float:
+        """How much lower than at theta the model is at its minimum."""
+        v = self.minimize(theta, g, l1)
+        s = v - theta
+        return -float(g @ s + s @ self.times(s) / 2.0 + l1 @ (np.abs(v) - np.abs(theta)))
+
     def minimize(
         self, theta: np.ndarray, g: np.ndarray, l1: np.ndarray, tol: float = 1e-10, max_steps: int = 2000
     ) -> np.ndarray:

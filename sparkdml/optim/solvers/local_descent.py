@@ -17,6 +17,7 @@ STEPS = 2.0 ** np.arange(-5, 4)  # how far along a merged walk to look, all in o
 SHORTEST_STEP = 1e-8  # relative to theta, of which the change of the gradient still tells a curvature
 LONGEST_GUESS = 4.0  # a step beyond this times the walk is taken, but no gradient is predicted so far ahead
 FLAT = 1e-10  # share of F within which residuals tell better than F which point is nearer to the minimum
+SKEWED = 0.95  # a smaller cosine between the gradient of a partition and that of all tells of skewed partitions
 PATIENCE = 5  # iterations without progress that end a fit at machine precision
 
 
