@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
@@ -12,27 +12,33 @@ from pyspark.sql import DataFrame
 
 from sparkdml.arrays import require
 from sparkdml.blocks.block import CHUNK_BYTES
+from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.sampling import Sampling
+from sparkdml.blocks.schema import quoted
 from sparkdml.blocks.stats import Statistics
+from sparkdml.checks import (
+    VALIDATES,
+    check_validation,
+    require_room,
+    robust_statistics,
+    training_statistics,
+    warn_skewed,
+)
 from sparkdml.engine.data import Data, Reading, gram_shift
 from sparkdml.engine.minimize import Fit, minimize_warm
-from sparkdml.engine.robust import aggregate_statistics, axes_query, exact_points, with_axes
+from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
 from sparkdml.errors import (
     ColumnError,
     ColumnTypeError,
     ConvergenceWarning,
-    DataError,
-    DataWarning,
     ParamError,
-    SolverError,
 )
 from sparkdml.model import dense
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.solvers import Solver, State, check_admissible, check_aggregation
-from sparkdml.optim.solvers.local_descent import SKEWED
+from sparkdml.optim.solvers import EarlyStopping, Solver, check_admissible, check_aggregation
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
@@ -58,6 +64,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         "numPartitions",
         "handleInvalid",
         "partitioning",
+        "validationFraction",
+        "seed",
     )
 
     def _check_params(self) -> None:
@@ -71,10 +79,32 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
                 f"initialModel is a {type(model).__name__}: {type(self).__name__} can start from a "
                 f"{self._model_class.__name__} only."
             )
+        if self.isDefined("validationIndicatorCol") and self.isDefined("validationFraction"):
+            raise ParamError(
+                f"validationIndicatorCol={self.getOrDefault('validationIndicatorCol')!r} and validationFraction="
+                f"{self.getOrDefault('validationFraction')} both choose the rows that validate: set one of them."
+            )
+        if self.getOrDefault("aggregation") in ROBUST and self._stops_early():
+            raise ParamError(
+                f"aggregation={self.getOrDefault('aggregation')!r} has no statistics of the rows that train: take "
+                "'weighted_mean', or leave early stopping out."
+            )
+        if self.isSet("patience") and not self._stops_early():
+            raise ParamError("patience is for early stopping: set validationIndicatorCol or validationFraction too.")
+
+    def _stops_early(self) -> bool:
+        """Whether some rows validate instead of training."""
+        return self.isDefined("validationIndicatorCol") or self.isDefined("validationFraction")
+
+    @property
+    def _held_out(self) -> int:
+        """The fold of the rows that do not train."""
+        return VALIDATES if self._stops_early() else NO_FOLD
 
     def _solver_for(self, name: str, statistics: Statistics, problem: Problem) -> Solver:
         """The solver of a name, with the Params that it has."""
-        return make_solver(self, name, statistics.count, len(problem.start))
+        solver = make_solver(self, name, statistics.count, len(problem.start))
+        return EarlyStopping(inner=solver, patience=self.getOrDefault("patience")) if self._stops_early() else solver
 
     @abstractmethod
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
@@ -86,7 +116,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         """The class of the fitted models."""
 
     @abstractmethod
-    def _metrics(self, data: Data, point: Point) -> Metrics | None:
+    def _metrics(self, data: Data, problem: Problem, point: Point) -> Metrics | None:
         """What the sums over all rows where the fit ended tell of how well the model predicts, or None."""
 
     def _intercept_shift(self, data: Data) -> float:
@@ -97,20 +127,14 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         """What a fit leaves to be told."""
         return Training(**self._told(data, fit))
 
-    def _statistics(self, data: Data) -> Statistics:
-        """The statistics that make the problem: of all rows, or such that a few partitions do not decide."""
-        aggregation = self.getOrDefault("aggregation")
+    def _statistics(self, data: Data, class_weights: Mapping[float, float] | None = None) -> Statistics:
+        """The statistics of the rows that train, which make the problem; DataError where they cannot be fitted."""
         label = data.columns.roles["label"] if isinstance(data, SparkData) else self.getOrDefault("labelCol")
-        columns = [*data.feature_names, label]
-        found = data.statistics
-        if aggregation in ROBUST:
-            found = aggregate_statistics(found, data.partition_statistics, aggregation)
-            _check_votes(data, found, aggregation, columns)
-        if not np.all(np.isfinite(found.m2)):
-            j = int(np.argmin(np.isfinite(found.m2)))
-            largest = max(abs(found.low[j]), abs(found.high[j]))
-            raise DataError(f"column {columns[j]!r} reaches {largest:g}, whose square overflows: rescale the column.")
-        return found
+        if self._stops_early():
+            check_validation(data, class_weights or {})
+        if (aggregation := self.getOrDefault("aggregation")) in ROBUST:
+            return robust_statistics(data, aggregation, label)
+        return training_statistics(data, self._held_out, class_weights or {}, label)
 
     def _problem_of(self, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any) -> Problem:
         """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
@@ -125,7 +149,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             **chosen,
             **more,
         )
-        return replace(problem, aggregation=self.getOrDefault("aggregation"))
+        return replace(problem, fold=self._held_out, aggregation=self.getOrDefault("aggregation"))
 
     def _told(self, data: Data, fit: Fit) -> dict[str, Any]:
         """The fields that the `Training` of every family has."""
@@ -142,18 +166,19 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             "numSkipped": getattr(data, "skipped", 0),
             "numFilled": getattr(data, "filled", 0),
             "objectiveHistory": state.history,
+            "validationHistory": getattr(state, "validation", np.empty(0)),
             "estimates": np.append(w, b) if problem.fit_intercept else w,
         }
 
     def _create_model(self, data: Data, fit: Fit, point: Point) -> M:
         """The model of a finished fit, with its summary; `point` has the sums over all rows where the fit ended."""
         training = self._training(data, fit)
-        self._warn(data.statistics, fit, point)
+        self._warn(data.statistics_for(fit.problem.fold, fit.problem.class_weights), fit, point)
         w, b = self._raw(data, fit)
         names, means = data.feature_names, getattr(data, "means", None)
         model = self._adopt(self._model_class(dense(w), b, names, None, means))
-        scoring = model._scoring(data.frame if isinstance(data, SparkData) else None)
-        metrics = self._metrics(data, point)
+        scoring = model._scoring(self._trained_rows(data))
+        metrics = self._metrics(data, fit.problem, point)
         model._summary = model._training_summary_class(scoring, metrics, training, names)
         return model
 
@@ -182,6 +207,14 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         w = np.array([[known.get(name, 0.0)] for name in data.feature_names])
         b = np.array([model.intercept - self._intercept_shift(data)])
         return problem.starting_from(w, b if known.keys() <= set(data.feature_names) else None), solver
+
+    def _trained_rows(self, data: Data) -> DataFrame | None:
+        """The table of the rows that trained, where it is at hand: rows that packing drew are marked nowhere."""
+        if not isinstance(data, SparkData) or self.isDefined("validationFraction"):
+            return None
+        if not self._stops_early():
+            return data.frame
+        return data.frame.where(quoted(self.getOrDefault("validationIndicatorCol")).cast("double") == 0.0)
 
     def _fit(self, dataset: Dataset) -> M:
         return self._fit_all(dataset, [self])[0]
@@ -219,7 +252,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         problems, solvers = zip(*(estimator._begun(data) for estimator in estimators), strict=True)
         for problem, solver in zip(problems, solvers, strict=True):
             check_admissible(solver, problem)
-            _require_room(data, problem)
+            require_room(data, problem)
         problems = with_axes(problems, data, reading)
         warm = [warm_solver(estimator) for estimator in estimators]
         fits = minimize_warm(list(zip(problems, solvers, warm, strict=True)), data, reading)
@@ -252,15 +285,25 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             if self.isSet("featuresCol"):
                 raise ColumnError("featuresCol and featuresCols are both set: clear one of them.")
             del chosen["featuresCol"]
+        if self.isDefined("validationIndicatorCol"):
+            chosen["foldCol"] = self.getOrDefault("validationIndicatorCol")
         return chosen
 
     def _check_packed(self, data: Data) -> None:
-        """The columns, the sampling and the partitioning that the user set must be those of the packing."""
+        """The columns, the rows that validate, the sampling and the partitioning must be those of the packing."""
         self._check_sampled(data.sampling)
+        if self.isDefined("validationFraction"):
+            wanted = self.getOrDefault("validationFraction"), self.getOrDefault("seed")
+            if wanted != data.validation:
+                share, seed = data.validation
+                raise ParamError(
+                    f"validationFraction={wanted[0]} with seed={wanted[1]}, but the data were packed with "
+                    f"validationFraction={share} and seed={seed}: pack them with those of the fit."
+                )
         if not isinstance(data, SparkData):
             return
         packed = {"labelCol": data.columns.roles["label"], "weightCol": data.columns.roles.get("weight")}
-        packed["featuresCol"] = data.columns.features[0]
+        packed |= {"featuresCol": data.columns.features[0], "validationIndicatorCol": data.columns.roles.get("fold")}
         for name, column in packed.items():
             if self.isSet(name) and self.getOrDefault(name) != column:
                 raise ColumnError(
@@ -299,58 +342,3 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         estimator = cls()
         estimator._set(initialModel=estimator._model_class._from_content(values["initialModel"], arrays))
         return estimator
-
-
-def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Sequence[str]) -> None:
-    """Refuse, or warn of, partitions too few or too different for the most of them to be right."""
-    if data.partitions < 3:
-        warn_data(
-            f"aggregation={aggregation!r} over {data.partitions} partitions outvotes none: set numPartitions to 3 or "
-            "more."
-        )
-    lost = np.flatnonzero((found.variance == 0.0) & (data.statistics.variance != 0.0))
-    if len(columns) - 1 in lost:
-        raise DataError(
-            f"column {columns[-1]!r} is {found.center[-1]:g} throughout most partitions, so that "
-            f"aggregation={aggregation!r} sees no other label: spread the rows by df.repartition({data.partitions})."
-        )
-    if len(lost):
-        warn_data(
-            f"{len(lost)} columns, such as {columns[lost[0]]!r}, never change within most partitions, so that with "
-            f"aggregation={aggregation!r} they get the coefficient zero."
-        )
-
-
-def _require_room(data: Data, problem: Problem) -> None:
-    """Refuse to bring more to the driver than it can hold, instead of ending it."""
-    if problem.aggregation == WEIGHTED_MEAN:
-        return
-    size = data.partitions * problem.gradient_query(problem.start).size
-    if not data.fits_driver(size):
-        raise SolverError(
-            f"aggregation={problem.aggregation!r} brings {data.partitions} gradients of {size >> 20:,} MB in all to "
-            "the driver, more than a quarter of what it can receive: raise spark.driver.memory and "
-            "spark.driver.maxResultSize, or pack fewer partitions (df.coalesce)."
-        )
-
-
-def warn_skewed(state: State) -> None:
-    """Warn where walks of the partitions had to be steered far from where their own rows lead."""
-    cosine = getattr(getattr(state, "inner", state), "cosine", 1.0)
-    if cosine < SKEWED:
-        warn_data(
-            "the partitions are skewed: the smallest cosine between a partition's gradient and the mean is "
-            f"{cosine:.2f}; solver='local-sgd' corrects for it in more passes, which partitioning='random' or 'stratified' saves."
-        )
-
-
-def warn_constant_columns(statistics: Statistics, problem: Problem) -> None:
-    """Warn of columns that are kept at zero although they could stand in for the intercept that is not there."""
-    constant = np.flatnonzero(problem.scale == 0.0)
-    if len(constant) and not problem.fit_intercept and np.any(statistics.center[constant]):
-        warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
-
-
-def warn_data(message: str) -> None:
-    """Warn of data that can be fitted but are probably not what was meant."""
-    warnings.warn(message, DataWarning, stacklevel=3)

@@ -74,7 +74,7 @@ class BinaryMetrics:
     ----------
     count, weight : rows, and sum s.
     label_mean : the share of the ones, sum s y / sum s.
-    log_loss : - sum s (y log p + (1 - y) log(1 - p)) / sum s.
+    log_loss : - sum s (y log p + (1 - y) log(1 - p)) / sum s, or None where it is not known.
     bias : sum s (p - y) / sum s, or None where it is not known; so are the following.
     confusion : sum s of each label (rows) and predicted class (columns), (2, 2).
     thresholds : the distinct probabilities, descending, (k,); above 8192 the lowest of each bin, see `blocks.scores`.
@@ -85,7 +85,7 @@ class BinaryMetrics:
     count: int
     weight: float
     label_mean: float
-    log_loss: float
+    log_loss: float | None
     bias: float | None = None
     confusion: np.ndarray | None = None
     thresholds: np.ndarray | None = None
@@ -100,6 +100,7 @@ class BinaryMetrics:
     @property
     def pseudo_r2(self) -> float:
         """1 - log_loss / (log loss of the share of the ones): D. McFadden (1974); NaN where there is one class."""
+        assert self.log_loss is not None
         shares = np.array([self.label_mean, 1.0 - self.label_mean])
         null = -float(shares @ np.log(np.where(shares > 0.0, shares, 1.0)))
         return 1.0 - self.log_loss / null if null > 0.0 else float("nan")

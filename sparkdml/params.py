@@ -14,6 +14,7 @@ from pyspark.ml.param.shared import (
     HasRegParam,
     HasStandardization,
     HasTol,
+    HasValidationIndicatorCol,
     HasWeightCol,
 )
 
@@ -63,7 +64,8 @@ def _ranged(
         result = convert(value)
         if not (low < result if open_low else low <= result) or not result <= high or math.isinf(result):
             bounds = f"{'above' if open_low else 'at least'} {low:g}"
-            bounds += f" and at most {high:g}" if high < math.inf else ""
+            shown = float(f"{high:g}")  # 1 of the largest number below it
+            bounds += f" and {'below' if shown > high else 'at most'} {shown:g}" if high < math.inf else ""
             raise ParamError(f"{name}={result!r} is out of range: it must be {bounds}.")
         return result
 
@@ -223,6 +225,38 @@ class HasAggregation(Params):
     )
 
 
+class HasEarlyStopping(HasValidationIndicatorCol):
+    """Which rows validate instead of training, and when they end a fit."""
+
+    validationIndicatorCol: Param[str] = Param(
+        Params._dummy(),
+        "validationIndicatorCol",
+        "boolean or 0/1 column: the true rows do not train, they tell when to stop (early stopping).",
+        TypeConverters.toString,
+    )
+    validationFraction: Param[float] = number(
+        "validationFraction",
+        "share of the rows, above 0 and below 1, drawn to validate instead of validationIndicatorCol.",
+        0.0,
+        math.nextafter(1.0, 0.0),
+        open_low=True,
+    )
+    patience: Param[int] = integer(
+        "patience", "with early stopping: iterations without a lower validation loss that end the fit, at least 1.", 1
+    )
+
+
+class HasSeed(Params):
+    """What random draws follow from."""
+
+    seed: Param[int] = Param(
+        Params._dummy(),
+        "seed",
+        "of the rows that validate, of mini-batches, of samples, and of the order of the rows in packing.",
+        TypeConverters.toInt,
+    )
+
+
 class HasComputeStatistics(Params):
     """Whether standard errors are worth a pass."""
 
@@ -249,6 +283,8 @@ class FitParams(
     HasWarmStart,
     HasAggregation,
     HasPartitioning,
+    HasEarlyStopping,
+    HasSeed,
 ):
     """The Params that every family has, with pyspark.ml's defaults."""
 
@@ -275,4 +311,6 @@ class FitParams(
             warmStartEpochs=0,
             aggregation=WEIGHTED_MEAN,
             partitioning="as-is",
+            patience=5,
+            seed=0,
         )

@@ -8,6 +8,7 @@ PipelineModel and CrossValidatorModel can hold our stages. Loading imports nothi
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -57,10 +58,15 @@ def _metadata(instance: Params, spark_version: str) -> dict[str, Any]:
         "timestamp": int(time.time() * 1000),
         "sparkVersion": spark_version,
         "uid": instance.uid,
-        # a model among the Params is of the content, where it is written as models are
-        "paramMap": {p.name: value for p, value in instance._paramMap.items() if not isinstance(value, Persistable)},
-        "defaultParamMap": {param.name: value for param, value in instance._defaultParamMap.items()},
+        "paramMap": _as_json(instance._paramMap),
+        "defaultParamMap": _as_json(instance._defaultParamMap),
     }
+
+
+def _as_json(params: Mapping[Any, Any]) -> dict[str, Any]:
+    """The values of Params by name as JSON reads them back, where the keys of a dictionary are text."""
+    read: dict[str, Any] = json.loads(json.dumps({param.name: value for param, value in params.items()}))
+    return read
 
 
 def _digest(metadata: dict[str, Any], own: dict[str, Any]) -> str:

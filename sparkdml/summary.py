@@ -57,6 +57,7 @@ class Training:
     numSkipped : rows left out by handleInvalid="skip".
     numFilled : missing numbers that handleInvalid="mean" put a mean in the place of.
     objectiveHistory : the objective at the start and after each iteration.
+    validationHistory : the loss of the rows that validate at the same points; empty without early stopping.
     estimates : the coefficients, then the intercept if one was fitted.
     """
 
@@ -70,6 +71,7 @@ class Training:
     numSkipped: int
     numFilled: int
     objectiveHistory: np.ndarray
+    validationHistory: np.ndarray
     estimates: np.ndarray
 
 
@@ -97,7 +99,7 @@ class Summary(ABC, Generic[T]):
     def predictions(self) -> DataFrame:
         """The table with the columns that the model adds."""
         if self._scoring.predict is None:
-            raise StatisticsError("the training table is not at hand: use model.evaluate(df).")
+            raise StatisticsError("the rows of the fit are not at hand: use model.evaluate(df).")
         return self._scoring.predict()
 
     @property
@@ -132,7 +134,11 @@ class Summary(ABC, Generic[T]):
 
 
 class TrainingSummary(Summary[T]):
-    """How a model was trained and how well it fits; survives save and load. What the fit knows costs nothing."""
+    """How a model was trained and how well it fits; survives save and load. What the fit knows costs nothing.
+
+    All of it is of the rows that were trained on: those that validate, with early stopping, are in `validationHistory`
+    alone.
+    """
 
     _parts: ClassVar[dict[str, type]]  # the classes of its scoring, metrics and training
 
@@ -146,6 +152,14 @@ class TrainingSummary(Summary[T]):
     def objectiveHistory(self) -> list[float]:
         """The objective, mean weighted loss plus penalty, at the start and after each iteration."""
         return self._training.objectiveHistory.tolist()
+
+    @property
+    def validationHistory(self) -> list[float]:
+        """The mean weighted loss of the rows that validate, at the start and after each iteration; empty without.
+
+        The model is that of the lowest.
+        """
+        return self._training.validationHistory.tolist()
 
     @property
     def totalIterations(self) -> int:

@@ -126,3 +126,25 @@ def test_categories_start_from_the_last_stage_and_classes_are_balanced(run: Run,
     assert abs(first.result["metrics"]["bias"]) < 0.05
     again = run("train_logreg", *argv, "--initial-model", tmp_path / "first")
     assert again.result["passes"] <= 3 < first.result["passes"]
+
+
+def test_classes_get_weights_and_a_column_says_which_rows_validate(run: Run, tmp_path: Path) -> None:
+    held_out = np.arange(len(TABLE)) % 4 == 0
+    TABLE.assign(v=held_out.astype(int)).to_csv(tmp_path / "marked.csv", index=False)
+    argv = ("--input", tmp_path / "marked.csv", *ARGV[:2], "--reg-param", "0.001")
+    ended = run(
+        "train_logreg", *argv, "--validation-indicator-col", "v", "--class-weight", "0=1,1=5", "--patience", "2"
+    )
+    assert ended.code == 0, ended.result
+    assert ended.result["rows"] == np.sum(~held_out)
+    assert ended.result["converged"]
+    assert "\nv " not in ended.out  # no feature
+    plain = run("train_logreg", *argv, "--validation-fraction", "0.25", "--seed", "3")
+    assert set(plain.result["metrics"]) == {"log_loss", "pseudo_r2"}
+    for wrong, told in (
+        (("--class-weight", "even"), "neither 'balanced' nor weights of labels"),
+        (("--class-weight", "2=1"), "a binomial model has the labels 0 and 1"),
+        (("--patience", "2"), "patience is for early stopping"),
+    ):
+        refused = run("train_logreg", *argv, *wrong)
+        assert (refused.code, told in refused.result["error"]) == (64, True)

@@ -12,7 +12,18 @@ from sparkdml.blocks.block import Block
 from sparkdml.engine.data import Reading
 from sparkdml.engine.kernels import KERNELS, Kernels
 from sparkdml.optim.losses import Loss
-from sparkdml.optim.queries import Answer, Gradient, GradientSums, Gram, GramSums, Line, LineSums, Query
+from sparkdml.optim.queries import (
+    Answer,
+    Gradient,
+    GradientSums,
+    Gram,
+    GramSums,
+    HeldOut,
+    HeldOutSums,
+    Line,
+    LineSums,
+    Query,
+)
 
 STEPS = np.array([-0.5, 0.0, 0.25, 1.0])
 
@@ -36,7 +47,16 @@ def make_gram(rows: Rows, loss: Loss, fold: int, seed: int) -> Gram:
     return Gram(shift, fold)
 
 
-MAKE: dict[type, Callable[[Rows, Loss, int, int], Query]] = {Gradient: make_gradient, Line: make_line, Gram: make_gram}
+def make_held_out(rows: Rows, loss: Loss, fold: int, seed: int) -> HeldOut:
+    return HeldOut(loss, *some_weights(rows, loss, seed), fold)
+
+
+MAKE: dict[type, Callable[[Rows, Loss, int, int], Query]] = {
+    Gradient: make_gradient,
+    Line: make_line,
+    Gram: make_gram,
+    HeldOut: make_held_out,
+}
 
 every_query = pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
 every_loss = pytest.mark.parametrize("loss", ALL_LOSSES.values(), ids=ALL_LOSSES.keys())
@@ -46,11 +66,15 @@ def plain(query: Query, rows: Rows) -> Answer:
     """The formula of the docstring over all rows at once."""
     X, y = rows.dense, rows.label
     offset = np.zeros(len(y)) if rows.offset is None else rows.offset
-    s = rows.weights if rows.fold is None else np.where(rows.fold == query.fold, 0.0, rows.weights)
+    factors = np.array([query.class_weights.get(label, 1.0) for label in y])
+    held_out = np.zeros(len(y), bool) if rows.fold is None else rows.fold == query.fold
+    s = np.where(held_out == isinstance(query, HeldOut), factors * rows.weights, 0.0)
     if isinstance(query, Gram):
         V = np.column_stack([X, y - offset]) - query.shift
         return GramSums(s.sum(), s @ V, ((V.T * s) @ V)[np.tril_indices(len(query.shift))])
     z = X @ query.w + query.b + offset[:, None]
+    if isinstance(query, HeldOut):
+        return HeldOutSums(s @ query.loss.value(y, z), s.sum())
     if isinstance(query, Gradient):
         R = s[:, None] * query.loss.gradient(y, z)
         return GradientSums(s @ query.loss.value(y, z), X.T @ R, R.sum(axis=0), s.sum())
@@ -120,12 +144,42 @@ def test_rows_stacked_on_themselves_are_twice_the_sum(kind: type, loss: Loss) ->
     assert_same(twice.local(3).run([query])[0], rows.local(3).run([query])[0], times=2.0)
 
 
+CLASS_WEIGHTS = [{}, {2.0: 5.0}, {2.0: 0.5, 1.0: 0.0, 99.0: 7.0}]
+
+
+@every_query
+@every_loss
+@pytest.mark.parametrize("class_weights", CLASS_WEIGHTS)
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_class_weights_are_weights(kind: type, loss: Loss, class_weights: dict[float, float], sparse: bool) -> None:
+    rows = random_rows()
+    rows = replace(rows, label=np.rint(rows.label))
+    rows = rows.sparse if sparse else rows
+    factors = np.array([class_weights.get(label, 1.0) for label in rows.label])
+    for weighted, own in ((rows, rows.weights), (replace(rows, weight=None), np.ones(200))):
+        query = replace(MAKE[kind](rows, loss, 1, 0), class_weights=class_weights)
+        plainly = replace(query, class_weights={})
+        (expected,) = replace(rows, weight=own * factors).local(2).run([plainly])
+        assert_same(weighted.local(2).run([query])[0], expected)
+
+
+@every_loss
+def test_what_is_held_out_and_what_is_not_is_all(loss: Loss) -> None:
+    rows = random_rows()
+    held_out = make_held_out(rows, loss, 1, 0)
+    kept, every = (Gradient(loss, held_out.w, held_out.b, fold) for fold in (1, -1))
+    left, rest, whole = rows.local(3).run([held_out, kept, every])
+    assert left.value + rest.value == pytest.approx(whole.value, rel=1e-12)
+    assert left.weight + rest.weight == pytest.approx(whole.weight, rel=1e-12)
+
+
 def test_many_queries_of_all_kinds_share_a_pass_and_keep_their_places() -> None:
     rows = random_rows()
+    rows = replace(rows, label=np.rint(rows.label))
     data = rows.local(3)
     queries = [
-        MAKE[kind](rows, loss, fold, seed)
-        for seed in range(3)
+        replace(MAKE[kind](rows, loss, fold, seed), class_weights=class_weights)
+        for seed, class_weights in enumerate(CLASS_WEIGHTS)
         for fold in (-1, 1)
         for loss in ALL_LOSSES.values()
         for kind in MAKE

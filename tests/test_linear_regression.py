@@ -267,6 +267,10 @@ VALUES = {
     "momentum": 0.8,
     "aggregation": "median",
     "partitioning": "uniform",
+    "validationIndicatorCol": "v",
+    "validationFraction": 0.25,
+    "patience": 3,
+    "seed": 7,
 }
 
 

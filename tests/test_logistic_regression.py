@@ -247,6 +247,11 @@ VALUES = {
     "partitioning": "uniform",
     "sampling": "undersample",
     "samplingRatio": 0.5,
+    "classWeight": {0.0: 0.5, 1.0: 2.0, 10.0: 1.0},
+    "validationIndicatorCol": "v",
+    "validationFraction": 0.25,
+    "patience": 3,
+    "seed": 7,
 }
 
 
@@ -299,6 +304,9 @@ def test_threshold_and_thresholds_say_the_same(spark: SparkSession) -> None:
         *(("sampling", each) for each in ("smote", "")),
         *(("samplingRatio", each) for each in (0.0, 1.5, float("nan"))),
         *(("initialModel", each) for each in ("model", LogisticRegression)),
+        *(("classWeight", each) for each in ("even", "0=1;1=2", {0: -1.0}, {1: float("inf")}, {"a": 1.0}, "0=")),
+        *(("validationFraction", each) for each in (0.0, 1.0)),
+        *(("patience", each) for each in (0, -1)),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
@@ -356,7 +364,7 @@ def test_classes_that_a_plane_separates_are_told(solver: str) -> None:
         fitted = LogisticRegression(solver=solver, maxIter=300).fit(data)
     assert any("set regParam above 0" in str(each.message) for each in caught)
     assert [fitted.predict(Vectors.dense(x)) for x in apart] == SEPARATED.tolist()
-    assert LogisticRegression(solver=solver, regParam=0.01).fit(data).summary.converged
+    assert LogisticRegression(solver=solver, regParam=0.01, maxIter=300).fit(data).summary.converged
 
 
 def test_constant_columns_and_too_few_iterations_are_told(local: LocalData) -> None:

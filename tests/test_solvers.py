@@ -107,6 +107,21 @@ def test_a_fold_left_out_is_as_if_its_rows_were_not_there(solver: str, penalty: 
         np.testing.assert_allclose(theta_of(solve(marked, problem, solver)), theta_of(expected), atol=1e-8)
 
 
+@pytest.mark.parametrize(("solver", "loss"), [*PAIRS, *(("sgd", loss) for loss in LOSSES)])
+@every_penalty
+@pytest.mark.parametrize("fold", [-1, 1])
+def test_weights_of_classes_are_weights_of_rows(solver: str, loss: str, penalty: str, fold: int) -> None:
+    X, folds = random_features(), np.arange(200, dtype=np.int32) % 3
+    label = (X @ np.ones(7) + np.random.default_rng(1).normal(scale=9.0, size=200) > 0.0).astype(float)
+    factors = np.where(label == 1.0, 4.0, 0.5)
+    by_class, by_row = (Rows(X, label, s, fold=folds).local(2) for s in (weights(200), weights(200) * factors))
+    problem = standardized(by_row, True, *PENALTIES[penalty], fold=fold, loss=LOSSES[loss])
+    limit = 40 if solver == "sgd" else 1000  # which walks the same way, and not to the minimum
+    found = solve(by_class, replace(problem, class_weights={0.0: 0.5, 1.0: 4.0}), solver, max_iter=limit)
+    expected = solve(by_row, problem, solver, max_iter=limit)
+    np.testing.assert_allclose(theta_of(found), theta_of(expected), atol=1e-8)
+
+
 @every_exact_solver
 def test_an_offset_moves_the_label_of_a_squared_loss(solver: str) -> None:
     rows, problem, theta = with_known_optimum(random_features(), weights(200), True, 0.0, 0.2)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from problems import Rows, random_rows
 
+from sparkdml.blocks import cells
 from sparkdml.blocks.block import Block, concatenate, settle
+from sparkdml.blocks.cells import MAX_CELLS
 from sparkdml.blocks.stats import MAX_LABELS, Statistics
+from sparkdml.errors import DataError
 
 PARTITIONS = [1, 2, 7, 64, 300]
 
@@ -22,9 +25,9 @@ def check(found: Statistics, rows: Rows) -> None:
     assert found.count == len(V)
     assert found.weight == pytest.approx(s.sum(), rel=1e-13)
     np.testing.assert_allclose(found.mean, mean, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(found.m2, m2, rtol=1e-12)
-    np.testing.assert_allclose(found.variance, m2 / s.sum(), rtol=1e-12)
-    np.testing.assert_allclose(found.sample_variance, m2 / (s.sum() - s @ s / s.sum()), rtol=1e-12)
+    np.testing.assert_allclose(found.m2, m2, rtol=1e-12, atol=1e-24)
+    np.testing.assert_allclose(found.variance, m2 / s.sum(), rtol=1e-12, atol=1e-24)
+    np.testing.assert_allclose(found.sample_variance, m2 / (s.sum() - s @ s / s.sum()), rtol=1e-12, atol=1e-24)
     np.testing.assert_array_equal(found.low, V[heavy].min(axis=0))
     np.testing.assert_array_equal(found.high, V[heavy].max(axis=0))
     assert found.nonzeros == np.count_nonzero(V[heavy, :-1])
@@ -120,3 +123,71 @@ def test_settling_and_concatenating_change_no_number(density: float) -> None:
         pieces = list(block.chunks(500))
         assert len(pieces) > 1
         np.testing.assert_array_equal(np.concatenate([piece.label for piece in pieces]), rows.label)
+
+
+CLASS_WEIGHTS = [{}, {1.0: 5.0}, {0.0: 0.25, 1.0: 3.0}, {0.0: 0.0, 1.0: 2.0}]
+
+
+@pytest.mark.parametrize("partitions", [1, 20])
+@pytest.mark.parametrize("fold", [-1, 0, 2, 9])
+@pytest.mark.parametrize("class_weights", CLASS_WEIGHTS)
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_statistics_of_other_folds_and_weights_are_those_of_such_rows(
+    partitions: int, fold: int, class_weights: dict[float, float], sparse: bool
+) -> None:
+    label = np.random.default_rng(3).integers(0, 2, 200).astype(float)
+    rows = replace(random_rows(), label=label)
+    kept = np.flatnonzero(rows.fold != fold)
+    factors = np.array([class_weights.get(y, 1.0) for y in label])
+    expected = replace(rows, weight=rows.weights * factors).take(kept)
+    data = (rows.sparse if sparse else rows).local(partitions)
+    found = data.statistics_for(fold, class_weights)
+    check(found, expected)
+    assert found.labels is not None
+    for value, (count, weight) in found.labels.items():
+        assert count == np.sum(expected.label == value)
+        assert weight == pytest.approx(expected.weights[expected.label == value].sum(), rel=1e-12)
+    inside = data.cells.inside(fold).total
+    assert data.cells.outside(fold).total.merge(inside).count == 200
+    assert inside.weight == pytest.approx(rows.weights[rows.fold == fold].sum(), rel=1e-12)
+    assert data.passes == 0
+
+
+@pytest.mark.parametrize(
+    ("folds", "labels", "wide", "kept"),
+    [
+        (1, 2, False, "fold and label"),
+        (MAX_CELLS // 2, 2, False, "fold and label"),
+        (MAX_CELLS // 2 + 1, 2, False, "fold"),
+        (MAX_CELLS, 500, False, "fold"),
+        (MAX_CELLS + 1, 2, False, "nothing"),
+        (1, MAX_CELLS, False, "fold and label"),
+        (1, MAX_CELLS + 1, False, "fold"),
+        (2, 2, True, "fold and label"),
+        (5, 1, True, "nothing"),
+    ],
+)
+def test_what_is_kept_apart_follows_from_the_rows_however_they_are_cut(
+    folds: int, labels: int, wide: bool, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wide:
+        monkeypatch.setattr(cells, "MAX_NUMBERS", 1)
+    n = 2 * folds * labels
+    fold, label = np.arange(n) % folds, np.arange(n) // folds % labels * 1.0
+    rows = Rows(np.zeros((n, 1)), label, fold=fold.astype(np.int32))
+    shuffled = rows.take(np.random.default_rng(0).permutation(n))
+    expected = {
+        "fold and label": set(zip(fold.tolist(), label.tolist(), strict=True)),
+        "fold": {(k, None) for k in range(folds)},
+        "nothing": {(None, None)},
+    }[kept]
+    for each, partitions in ((rows, 1), (rows, 5), (shuffled, 2)):
+        data = each.local(partitions)
+        assert set(data.cells.parts) == expected
+        assert data.statistics.count == n
+        if kept != "fold and label":
+            with pytest.raises(DataError, match="weights of classes need"):
+                data.statistics_for(-1, {0.0: 2.0})
+        if kept == "nothing":
+            with pytest.raises(DataError, match="outside fold 1 are not known"):
+                data.statistics_for(1)

@@ -1,5 +1,6 @@
 """From an Arrow batch to a block, bad rows counted and left out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,12 @@ from scipy.sparse import csr_array
 from sparkdml.blocks.block import Block, Features
 from sparkdml.blocks.columns import ROLES, Columns
 from sparkdml.blocks.violations import FILLED, Violations
+
+# What the values of a role may not be, beside null, NaN and infinite.
+FORBIDDEN: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "weight": ("negative", lambda weights: weights < 0.0),
+    "fold": ("fractional", lambda folds: folds != np.rint(folds)),
+}
 
 
 @dataclass
@@ -32,8 +39,8 @@ class Decoder:
         bad = np.zeros(batch.num_rows, bool)
         for role, name in self.columns.roles.items():
             bad |= self._bad_numbers(batch.column(role), name)
-        if "weight" in self.columns.roles:
-            bad |= self._bad_weights(batch.column("weight"))
+            if role in FORBIDDEN:
+                bad |= self._bad_values(batch.column(role), role)
         read = self._vectors if self.columns.kind == "vector" else self._arrays
         X, rows = read(batch.column("features"), bad)
         self.seen += batch.num_rows
@@ -122,11 +129,13 @@ class Decoder:
             self._count(np.isinf(values), name, "infinite")
         return bad
 
-    def _bad_weights(self, column: pa.Array) -> np.ndarray:
+    def _bad_values(self, column: pa.Array, role: str) -> np.ndarray:
+        """Which finite values of a numeric column its role forbids; they are counted."""
+        kind, is_bad = FORBIDDEN[role]
         values = column.to_numpy(zero_copy_only=False)
-        bad = (values < 0) & np.isfinite(values)
+        bad = is_bad(values) & np.isfinite(values)
         if bad.any():
-            self._count(bad, self.columns.roles["weight"], "negative", f"{values[np.argmax(bad)]:g} in ")
+            self._count(bad, self.columns.roles[role], kind, f"{values[np.argmax(bad)]:g} in ")
         return bad
 
     def _count(self, bad: np.ndarray, name: str, kind: str, value: str = "") -> None:

@@ -5,7 +5,7 @@ import pickle
 import tempfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyspark import TaskContext
 
 from sparkdml.blocks.block import Block, concatenate, settle
+from sparkdml.blocks.cells import Cells
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.contents import Content
 from sparkdml.blocks.decode import Decoder
@@ -29,7 +30,7 @@ SCHEMA = "handle binary"
 class Plan:
     """What every packing task knows: the columns, the number of features if known, the seed, the pack's name.
 
-    `fill`, one number a feature, takes the place of missing ones.
+    `fill`, one number a feature, takes the place of missing ones. `validation` is the share of rows drawn for fold 1.
     """
 
     columns: Columns
@@ -38,6 +39,7 @@ class Plan:
     seed: int
     name: str
     fill: np.ndarray | None = None
+    validation: float | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pack one partition: the function of `mapInArrow`. Never raises over bad data: it counts them."""
@@ -57,24 +59,29 @@ class Report:
     `sizes` has the row count of each vector size that was the first of a partition, and that partition.
     """
 
-    statistics: Statistics | None
+    cells: Cells | None
     violations: Violations
     rows_seen: int
     sizes: dict[int, tuple[int, int]]
     contents: tuple[Content, ...]
 
+    @property
+    def statistics(self) -> Statistics | None:
+        """The statistics of all rows, or None where there are none."""
+        return self.cells.total if self.cells else None
+
     def merge(self, other: "Report") -> "Report":
         """The report of the rows of both."""
-        statistics = self.statistics or other.statistics
+        cells = self.cells or other.cells
         sizes = dict(self.sizes)
         for size, (rows, partition) in other.sizes.items():
             seen, first = sizes.get(size, (0, partition))
             sizes[size] = (seen + rows, first)
-        if self.statistics and other.statistics:
-            alike = len(self.statistics.mean) == len(other.statistics.mean)
-            statistics = self.statistics.merge(other.statistics) if alike else self.statistics
+        if self.cells and other.cells:
+            alike = self.cells.columns == other.cells.columns
+            cells = self.cells.merge(other.cells) if alike else self.cells
         return Report(
-            statistics,
+            cells,
             self.violations.merge(other.violations),
             self.rows_seen + other.rows_seen,
             sizes,
@@ -94,7 +101,7 @@ class Packer:
     def __post_init__(self) -> None:
         self.decoder = Decoder(self.plan.columns, self.partition, self.plan.size, self.plan.fill)
         self.writer = Writer(self.directory)
-        self.statistics: Statistics | None = None
+        self.cells: Cells | None = None
         self.digest = RowDigest(self.plan.seed)
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -127,25 +134,31 @@ class Packer:
         )
         rows = self.decoder.seen
         sizes = {size: (rows, self.partition)} if self.decoder.size is not None and rows else {}
-        total = self.statistics or Statistics.empty(size)
+        total = (self.cells or Cells(size, {})).total
         label_mean = float(total.mean[-1]) if total.weight else float("nan")
         content = Content(self.partition, total.count, total.weight, total.labels, label_mean, handle.nbytes)
-        report = Report(self.statistics, self.decoder.violations, rows, sizes, (content,))
+        report = Report(self.cells, self.decoder.violations, rows, sizes, (content,))
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / REPORT).write_bytes(pickle.dumps(report))
         return handle
 
     def _flush(self) -> None:
-        """Permute the pending rows, so that any window of the block is a random sample of it, and write them."""
+        """Permute the pending rows, so that any window of the block is a random sample of it, and write them.
+
+        Rows that validate are drawn after they are permuted, from the same generator.
+        """
         if not self.pending:
             return
         block = concatenate(self.pending)
         self.pending = []
         key = [self.plan.seed, self.partition, len(self.writer.layouts)]
-        block = settle(block[np.random.Generator(np.random.Philox(seed_of(key))).permutation(block.rows)])
+        generator = np.random.Generator(np.random.Philox(seed_of(key)))
+        block = settle(block[generator.permutation(block.rows)])
+        if self.plan.validation is not None:
+            block = replace(block, fold=(generator.random(block.rows) < self.plan.validation).astype(np.int32))
         self.writer.append(block)
-        statistics = Statistics.of(block)
-        self.statistics = self.statistics.merge(statistics) if self.statistics else statistics
+        cells = Cells.of(block)
+        self.cells = self.cells.merge(cells) if self.cells else cells
 
 
 def seed_of(key: list[int]) -> np.random.SeedSequence:

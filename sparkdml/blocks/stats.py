@@ -3,7 +3,7 @@
 Source: T. Chan, G. Golub, R. LeVeque, Algorithms for Computing the Sample Variance (1983).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -74,6 +74,14 @@ class Statistics:
         """The share of feature values that are not zero."""
         return self.nonzeros / max(self.count * (len(self.mean) - 1), 1)
 
+    def scaled(self, factor: float) -> "Statistics":
+        """The statistics of the same rows with their weights times a factor of zero or more."""
+        labels = self.labels and {label: (count, factor * weight) for label, (count, weight) in self.labels.items()}
+        if factor == 0.0:
+            return replace(Statistics.empty(len(self.mean) - 1), count=self.count, labels=labels)
+        weight, squares = factor * self.weight, factor**2 * self.squares
+        return replace(self, weight=weight, squares=squares, m2=factor * self.m2, labels=labels)
+
     def merge(self, other: "Statistics") -> "Statistics":
         """The statistics of the rows of both."""
         weight = self.weight + other.weight
@@ -143,7 +151,12 @@ def _nonzeros(chunk: Block) -> int:
 
 
 def _count_labels(chunk: Block) -> dict[float, tuple[int, float]] | None:
-    values, which, counts = np.unique(chunk.label, return_inverse=True, return_counts=True)
+    y = chunk.label
+    if len(y) and np.all(y == y[0]):  # as of all rows of a class, which need no sorting; nor do those of a regression
+        return {float(y[0]): (len(y), float(chunk.weights.sum()))}
+    if len(np.unique(y[: 2 * MAX_LABELS])) > MAX_LABELS:
+        return None
+    values, which, counts = np.unique(y, return_inverse=True, return_counts=True)
     if len(values) > MAX_LABELS:
         return None
     weights = np.bincount(which, chunk.weights, len(values))

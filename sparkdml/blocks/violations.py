@@ -7,6 +7,7 @@ ADVICE = {
     "NaN": "fill or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip' or 'mean'",
     "infinite": "replace or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip'",
     "negative": "weights must be zero or more",
+    "fractional": "folds must be whole numbers",
     "ragged": "every vector of the column must have the same size",
 }
 NOUN = {  # the plural's s goes where the $ is
@@ -14,6 +15,7 @@ NOUN = {  # the plural's s goes where the $ is
     "NaN": "NaN value$",
     "infinite": "infinite value$",
     "negative": "negative weight$",
+    "fractional": "fractional value$",
     "ragged": "vector$ of another size",
 }
 HANDLE_INVALID = ("error", "skip", "mean")

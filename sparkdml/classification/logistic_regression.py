@@ -1,5 +1,6 @@
 """Logistic regression: the estimator and its model."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.special import expit
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import numbers_of
 from sparkdml.blocks.stats import Statistics
+from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.classification.logistic_summary import (
     BinaryLogisticRegressionSummary,
@@ -23,9 +25,10 @@ from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ParamError
-from sparkdml.estimator import LinearEstimator, warn_constant_columns, warn_data
+from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import BinaryMetrics, require_binary
 from sparkdml.model import LinearModel, dense
+from sparkdml.optim.aggregation import ROBUST
 from sparkdml.optim.losses import Logistic
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Lbfgs, Solver
@@ -60,6 +63,9 @@ class LogisticRegression(
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     family : "auto" and "binomial" are the same; "multinomial" is not there yet.
     solver : "l-bfgs", "gd" (gradient descent that finds its own step), or "auto": "l-bfgs".
+    classWeight : multiplies the weights of the rows of each class: a dictionary {label: weight}, in which a label that
+        is not there has weight 1, or "balanced", sum s / (2 sum of s in the class), as in scikit-learn. Coefficients
+        are those of `weightCol` with these weights; metrics are of the rows' own weights.
     optimizer, learningRate, stepSize, momentum : of solver="gd", as in `sparkdml.regression.LinearRegression`.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which the solver stops.
     numPartitions, partitioning, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
@@ -68,6 +74,8 @@ class LogisticRegression(
         rare one, until the weight of the rare class is `samplingRatio` times that of the other. With r_k the share of
         the weight of class k that was taken, log(r_0 / r_1) is added to the intercept: the probabilities, and the
         summary's metrics, are those of the whole table. The objective history is that of the rows taken.
+    validationIndicatorCol, validationFraction, patience, seed : early stopping, as in
+        `sparkdml.regression.LinearRegression`. Rows that validate have the weights of their classes too.
 
     Raises
     ------
@@ -125,6 +133,11 @@ class LogisticRegression(
         sampling: str = "none",
         samplingRatio: float = 1.0,
         initialModel: "LogisticRegressionModel | None" = None,
+        classWeight: str | dict[float, float] | None = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        patience: int = 5,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -166,6 +179,11 @@ class LogisticRegression(
         sampling: str = "none",
         samplingRatio: float = 1.0,
         initialModel: "LogisticRegressionModel | None" = None,
+        classWeight: str | dict[float, float] | None = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        patience: int = 5,
+        seed: int = 0,
     ) -> Self:
         """Set the Params that are given; raises ParamError where threshold and thresholds contradict each other."""
         self._set(**self._input_kwargs)
@@ -176,6 +194,12 @@ class LogisticRegression(
         super()._check_params()
         self._check_thresholds()
         self._require_intercept(self._sampling())
+        if self.isDefined("classWeight") and self.getOrDefault("aggregation") in ROBUST:
+            raise ParamError(
+                f"aggregation={self.getOrDefault('aggregation')!r} knows no weights of classes: take "
+                "'weighted_mean', or put the weights into weightCol."
+            )
+        self._check_class_weight()
         if self.getOrDefault("family") == "multinomial":
             raise ParamError(
                 "family='multinomial' is not there yet: take 'binomial' for two classes, or OneVsRest around it for "
@@ -205,10 +229,11 @@ class LogisticRegression(
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
         self._require_intercept(data.sampling)
-        statistics = self._statistics(data)
         require_binary(
-            statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
+            data.statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
         )
+        class_weights = self._class_weights(data)
+        statistics = self._statistics(data, class_weights)
         deviation = np.sqrt(statistics.sample_variance[:-1])
         if statistics.variance[-1] == 0.0:
             label = f"every label is {statistics.center[-1]:g}"
@@ -217,16 +242,27 @@ class LogisticRegression(
                 deviation = np.zeros_like(deviation)  # which keeps the coefficients at zero
             else:
                 warn_data(f"{label}: without an intercept the coefficients say only on which side the rows lie.")
-        problem = self._problem_of(Logistic(), statistics, deviation)
+        problem = replace(self._problem_of(Logistic(), statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
         name = solver_name(self)
         return problem, self._solver_for(Lbfgs.name if name == "auto" else name, statistics, problem)
 
-    def _metrics(self, data: Data, point: Point) -> BinaryMetrics | None:
+    def _class_weights(self, data: Data) -> dict[float, float]:
+        """What the weights of the rows of each class are multiplied by; "balanced" is of the rows that train."""
+        chosen = self.getOrDefault("classWeight") if self.isDefined("classWeight") else {}
+        if chosen != "balanced":
+            return dict(chosen)
+        labels = self._statistics(data).labels or {}
+        weights = {label: weight for label, (_, weight) in labels.items() if weight > 0.0}
+        return {label: sum(weights.values()) / (len(weights) * weight) for label, weight in weights.items()}
+
+    def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics | None:
+        """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""
         if data.sampling:
             return None
-        statistics = data.statistics
-        return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), float(point.loss))
+        statistics = data.statistics_for(problem.fold)
+        loss = None if problem.class_weights else float(point.loss)
+        return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), loss)
 
     def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
         super()._warn(statistics, fit, point)

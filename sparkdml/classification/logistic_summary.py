@@ -95,12 +95,19 @@ class LogisticRegressionSummary(Summary[BinaryMetrics]):
     @property
     def logLoss(self) -> float:
         """- sum s (y log p + (1 - y) log(1 - p)) / sum s; p is kept 2.2e-16 away from 0 and 1, as scikit-learn does."""
-        return self._known().log_loss
+        found = self._known_loss().log_loss
+        assert found is not None
+        return found
 
     @property
     def pseudoR2(self) -> float:
         """1 - logLoss / (that of a model without features): McFadden's."""
-        return self._known().pseudo_r2
+        return self._known_loss().pseudo_r2
+
+    def _known_loss(self) -> BinaryMetrics:
+        """The metrics at hand where the log loss is among them, or those of a job."""
+        known = self._known()
+        return known if known.log_loss is not None else self._complete()
 
     @property
     def _confusion(self) -> np.ndarray:
@@ -193,7 +200,13 @@ class BinaryLogisticRegressionSummary(LogisticRegressionSummary):
         return self._by_threshold(self._complete().rates[:, 1], "recall")
 
     def metrics(self) -> dict[str, float]:
-        """The metrics by the names that the jobs give them; precision, recall and f1 are of label 1."""
+        """The metrics by the names that the jobs give them; precision, recall and f1 are of label 1.
+
+        Where the rows that were trained on are not at hand, those that the fit knows.
+        """
+        if not self._known().complete and self._scoring.predict is None:
+            known = self._known()
+            return {} if known.log_loss is None else {"log_loss": known.log_loss, "pseudo_r2": known.pseudo_r2}
         known = self._complete()
         return {
             "log_loss": self.logLoss,
@@ -218,7 +231,9 @@ class BinaryLogisticRegressionSummary(LogisticRegressionSummary):
 
     def __str__(self) -> str:
         known = self._known()
-        told = f"Rows: {known.count:,}   log loss: {known.log_loss:.6g}   pseudo r2: {known.pseudo_r2:.6f}"
+        told = f"Rows: {known.count:,}"
+        if known.log_loss is not None:
+            told += f"   log loss: {known.log_loss:.6g}   pseudo r2: {known.pseudo_r2:.6f}"
         if known.complete:
             told += f"   AUC: {self.areaUnderROC:.6f}   accuracy: {self.accuracy:.6f}"
         return told
@@ -227,8 +242,9 @@ class BinaryLogisticRegressionSummary(LogisticRegressionSummary):
 class BinaryLogisticRegressionTrainingSummary(TrainingSummary[BinaryMetrics], BinaryLogisticRegressionSummary):
     """How a binomial logistic regression was trained and how well it fits; survives save and load.
 
-    The fit knows `logLoss`, `pseudoR2` and `numInstances`. The rest is computed when it is asked for, from the
-    training table, and is then saved with the model.
+    The fit knows `logLoss`, `pseudoR2` and `numInstances`, with `classWeight` only `numInstances`. The rest is computed
+    when it is asked for, from the rows that were trained on and with their own weights, and is then saved with the
+    model. Rows drawn by `validationFraction` are marked in no table: then there is no rest.
     """
 
     _parts: ClassVar = {"scoring": ClassScoring, "metrics": BinaryMetrics, "training": Training}

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from sparkdml.blocks.block import CHUNK_BYTES, DENSE_FROM, Block
+from sparkdml.blocks.cells import NO_FOLD, Cells
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
@@ -67,7 +68,8 @@ class Data(ABC):
 
     Attributes
     ----------
-    statistics : of the columns.
+    cells : the statistics of the columns, of each fold and class as far as these are few; `statistics`, of all rows.
+    validation : the share of the rows that packing drew to be fold 1, or None, and by which seed.
     feature_names : (d,).
     partitions : how many there are. `tasks` is how many tasks a pass has.
     passes : how many passes were made.
@@ -76,9 +78,11 @@ class Data(ABC):
     class_rates : the weight of each label over its weight in the table that was sampled; empty without sampling.
     """
 
+    cells: Cells
     statistics: Statistics
     feature_names: tuple[str, ...]
     partitions: int
+    validation: tuple[float | None, int] = (None, 0)
     passes: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
@@ -108,6 +112,13 @@ class Data(ABC):
         down = self.tasks * sum(array_bytes(query) for query in queries)
         senders = [self.partitions if isinstance(query, EachPartition) else self.tasks for query in queries]
         return Traffic(down, sum(query.size * count for query, count in zip(queries, senders, strict=True)))
+
+    def statistics_for(self, fold: int = NO_FOLD, class_weights: Mapping[float, float] | None = None) -> Statistics:
+        """The statistics of the rows outside a fold, their weights times those of their classes, without a pass.
+
+        Raises DataError where there are too many folds, or folds and classes, to have been kept apart.
+        """
+        return self.cells.outside(fold).weighted(class_weights or {}).total
 
     @abstractmethod
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
@@ -142,8 +153,9 @@ class LocalData(Data):
             raise DataError("there are no rows: give at least one.")
         self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]
         self.partitions = partitions
-        self._parts = tuple(Statistics.of(part) for part in self.blocks)
-        self.statistics = root(combine([((0, p), part) for p, part in enumerate(self._parts)], partitions), partitions)
+        self._parts = [Cells.of(part) for part in self.blocks]
+        self.cells = root(combine([((0, p), part) for p, part in enumerate(self._parts)], partitions), partitions)
+        self.statistics = self.cells.total
         self.feature_names = tuple(feature_names or (f"x{j}" for j in range(block.columns)))
 
     @property
@@ -152,7 +164,7 @@ class LocalData(Data):
 
     @property
     def partition_statistics(self) -> tuple[Statistics, ...]:
-        return self._parts
+        return tuple(part.total for part in self._parts)
 
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
         nodes = []

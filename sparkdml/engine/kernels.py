@@ -13,7 +13,19 @@ from scipy.linalg import blas
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
-from sparkdml.optim.queries import Answer, Gradient, GradientSums, Gram, GramSums, Line, LineSums, SumsQuery
+from sparkdml.optim.queries import (
+    Answer,
+    Gradient,
+    GradientSums,
+    Gram,
+    GramSums,
+    HeldOut,
+    HeldOutSums,
+    Line,
+    LineSums,
+    LocalEpoch,
+    SumsQuery,
+)
 
 
 class Kernel(Protocol):
@@ -54,16 +66,38 @@ class Kernels:
 def _group(query: SumsQuery) -> Any:
     """What queries must share to be one kernel's."""
     if isinstance(query, Gram):
-        return Gram, query.fold, query.shift.tobytes()
+        return Gram, query.fold, tuple(sorted(query.class_weights.items())), query.shift.tobytes()
     return type(query), query.loss.name, len(query.steps) if isinstance(query, Line) else 0
 
 
-def row_weights(block: Block, folds: np.ndarray) -> np.ndarray:
-    """The weight of each row for each model, (rows, K); zero where the model leaves the row's fold out."""
-    weights = np.broadcast_to(block.weights[:, None], (block.rows, len(folds)))
-    if block.fold is None or np.all(folds < 0):
+class RowWeights:
+    """The weight of each row for each of K models: its own, times that of its class."""
+
+    def __init__(self, queries: Sequence[SumsQuery | LocalEpoch]) -> None:
+        self.folds = np.array([query.fold for query in queries])
+        labels = sorted({label for query in queries for label in query.class_weights})
+        self.factors = {y: np.array([query.class_weights.get(y, 1.0) for query in queries]) for y in labels}
+
+    def outside(self, block: Block) -> np.ndarray:
+        """The weights, zero where the model leaves the row's fold out, (rows, K)."""
+        if block.fold is None or np.all(self.folds < 0):
+            return self._of(block)
+        return np.where(self._held_out(block), 0.0, self._of(block))
+
+    def inside(self, block: Block) -> np.ndarray:
+        """The weights, zero where the model does not leave the row's fold out, (rows, K)."""
+        return np.where(self._held_out(block), self._of(block), 0.0)
+
+    def _held_out(self, block: Block) -> np.ndarray:
+        if block.fold is None:
+            return np.zeros((block.rows, len(self.folds)), bool)
+        return (block.fold[:, None] == self.folds) & (self.folds >= 0)
+
+    def _of(self, block: Block) -> np.ndarray:
+        weights = np.broadcast_to(block.weights[:, None], (block.rows, len(self.folds)))
+        for label, factors in self.factors.items():
+            weights = np.where(block.label[:, None] == label, weights * factors, weights)
         return weights
-    return np.where(block.fold[:, None] == folds, 0.0, weights)
 
 
 class GradientKernel:
@@ -71,7 +105,7 @@ class GradientKernel:
 
     def __init__(self, queries: Sequence[Gradient], columns: int) -> None:
         self.loss = queries[0].loss
-        self.folds = np.array([query.fold for query in queries])
+        self.weights = RowWeights(queries)
         self.W = np.hstack([query.w for query in queries])
         self.b = np.stack([query.b for query in queries])
         K, C = self.b.shape
@@ -81,7 +115,7 @@ class GradientKernel:
     def add(self, block: Block) -> None:
         X, y = block.features, block.label[:, None]
         z = margins(block, self.W, self.b)
-        s = row_weights(block, self.folds)
+        s = self.weights.outside(block)
         self.value += np.einsum("nk,nk->k", s, self.loss.value(y, z))
         R = self.loss.gradient(y, z) * s[..., None]
         self.G += X.T @ R.reshape(block.rows, -1)
@@ -99,7 +133,7 @@ class LineKernel:
 
     def __init__(self, queries: Sequence[Line], columns: int) -> None:
         self.loss = queries[0].loss
-        self.folds = np.array([query.fold for query in queries])
+        self.weights = RowWeights(queries)
         self.steps = np.stack([query.steps for query in queries])
         self.W = np.hstack([query.w for query in queries] + [query.dw for query in queries])
         self.b = np.stack([query.b for query in queries])
@@ -108,12 +142,12 @@ class LineKernel:
         self.weight = np.zeros(len(queries))
 
     def add(self, block: Block) -> None:
-        K = len(self.folds)
+        K = len(self.b)
         both = (block.features @ self.W).reshape(block.rows, 2 * K, -1)
         z, dz = both[:, :K] + self.b, both[:, K:] + self.db
         if block.offset is not None:
             z += block.offset[:, None, None]
-        s = row_weights(block, self.folds)
+        s = self.weights.outside(block)
         y = block.label[:, None]
         for t, steps in enumerate(self.steps.T):
             at = z + steps[:, None] * dz
@@ -134,7 +168,7 @@ class GramKernel:
 
     def __init__(self, queries: Sequence[Gram], columns: int) -> None:
         self.count = len(queries)
-        self.shift, self.folds = queries[0].shift, np.array([queries[0].fold])
+        self.shift, self.weights = queries[0].shift, RowWeights(queries[:1])
         p = columns + 1
         self.weight, self.first = 0.0, np.zeros(p)
         self.upper = np.zeros((p, p), order="F")  # what dense rows add
@@ -142,7 +176,7 @@ class GramKernel:
         self.pending, self.filled = np.empty((0, p)), 0
 
     def add(self, block: Block) -> None:
-        s = row_weights(block, self.folds)[:, 0]
+        s = self.weights.outside(block)[:, 0]
         self.weight += float(s.sum())
         if block.offset is not None:  # to a squared loss, an offset of the margin is one of the label
             block = replace(block, label=block.label - block.offset, offset=None)
@@ -199,10 +233,34 @@ class GramKernel:
         return [GramSums(self.weight, self.first, second)] * self.count
 
 
+class HeldOutKernel:
+    """The loss of K models on the rows that they leave out: only these are multiplied."""
+
+    def __init__(self, queries: Sequence[HeldOut], columns: int) -> None:
+        self.loss = queries[0].loss
+        self.weights = RowWeights(queries)
+        self.W = np.hstack([query.w for query in queries])
+        self.b = np.stack([query.b for query in queries])
+        self.value, self.weight = np.zeros(len(queries)), np.zeros(len(queries))
+
+    def add(self, block: Block) -> None:
+        s = self.weights.inside(block)
+        rows = np.flatnonzero(s.any(axis=1))
+        if not len(rows):
+            return
+        held_out, s = block[rows], s[rows]
+        losses = self.loss.value(held_out.label[:, None], margins(held_out, self.W, self.b))
+        self.value += np.einsum("nk,nk->k", s, losses)
+        self.weight += s.sum(axis=0)
+
+    def answers(self) -> list[Answer]:
+        return [HeldOutSums(float(v), float(s)) for v, s in zip(self.value, self.weight, strict=True)]
+
+
 def margins(block: Block, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """z = x.w + b + offset, (rows, K, C), for the weights W (d, K * C) and intercepts b (K, C)."""
     z = (block.features @ W).reshape(block.rows, *b.shape) + b
     return z if block.offset is None else z + block.offset[:, None, None]
 
 
-KERNELS: dict[type, Any] = {Gradient: GradientKernel, Line: LineKernel, Gram: GramKernel}
+KERNELS: dict[type, Any] = {Gradient: GradientKernel, Line: LineKernel, Gram: GramKernel, HeldOut: HeldOutKernel}

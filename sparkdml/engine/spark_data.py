@@ -64,6 +64,7 @@ def pack(
     partitioning: str = "as-is",
     sampling: str = "none",
     samplingRatio: float = 1.0,
+    validationFraction: float | None = None,
 ) -> "SparkData":
     """Read a DataFrame once, into array files beside the executors, so that any number of fits can use them.
 
@@ -77,7 +78,8 @@ def pack(
         task reads no more than 512 MB.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
         of a feature in place of its nulls and NaNs, which takes one more job, before the one that packs.
-    seed : of the order in which the rows of a block are stored, and of whatever `partitioning` and `sampling` draw.
+    seed : of the order in which the rows of a block are stored, of which rows validate, and of whatever `partitioning`
+        and `sampling` draw.
     partitioning : which rows share a partition. "as-is" keeps those of `df`. "random" draws a partition for each row;
         "uniform" makes the partitions equally large; "stratified" also gives each the same mix of labels, or of low
         and high ones. The name of a column brings rows of equal value together. All but "as-is" move the rows once
@@ -86,6 +88,8 @@ def pack(
     sampling : "undersample" leaves out rows of the frequent one of two classes, "oversample" repeats rows of the rare
         one; one more job weighs the classes. What is counted and told of the data is then of the rows drawn.
     samplingRatio : the weight of the rare class over that of the frequent one that sampling shall bring about.
+    validationFraction : the share of the rows, in (0, 1), that are drawn to be fold 1, on which a fit with early
+        stopping validates; the others are fold 0. Instead of `foldCol`.
 
     Returns
     -------
@@ -111,6 +115,10 @@ def pack(
         raise ParamError(f"handleInvalid={handleInvalid!r} is not one of {', '.join(map(repr, HANDLE_INVALID))}.")
     if numPartitions is not None and numPartitions < 1:
         raise ParamError(f"numPartitions={numPartitions} must be at least 1.")
+    if validationFraction is not None and not 0.0 < validationFraction < 1.0:
+        raise ParamError(f"validationFraction={validationFraction} must be above 0 and below 1.")
+    if validationFraction is not None and foldCol is not None:
+        raise ParamError(f"validationFraction={validationFraction} and foldCol={foldCol!r} both make folds: take one.")
     features = featuresCol if featuresCols is None else featuresCols
     columns = resolve_columns(df.schema, features, labelCol, weightCol, offsetCol, foldCol)
     wanted, key = Sampling(sampling, samplingRatio), key_columns(df.schema, partitioning)
@@ -118,7 +126,7 @@ def pack(
     selected = select_columns(df, columns)
     means = feature_means(selected, columns) if handleInvalid == "mean" else None
     drawn = draw(selected, wanted, labelCol) if wanted else None
-    plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}", means)
+    plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}", means, validationFraction)
     rows = select_columns(df, columns, *key)
     if drawn or partitioning != "as-is":
         rows = ordered(rows, seed, by_label=partitioning == "stratified")
@@ -159,6 +167,7 @@ class SparkData(Data):
         self.sampling = drawn.sampling if drawn else Sampling()
         self.columns = plan.columns
         self.means = plan.fill
+        self.validation = plan.validation, plan.seed
         self._name = plan.name
         self._packed_once = False
         self.partitions = packed.getNumPartitions()
@@ -173,12 +182,12 @@ class SparkData(Data):
             report: Report = self._gather(tasks.report, 0, 2)
             self._packed_once = True
             check_report(report, plan.columns, plan.skip)
-            assert report.statistics is not None
-            self.statistics = report.statistics
-            self.skipped = report.rows_seen - report.statistics.count
+            assert report.cells is not None
+            self.cells, self.statistics = report.cells, report.cells.total
+            self.skipped = report.rows_seen - self.statistics.count
             self.filled = report.violations.filled
-            self.class_rates = drawn.realized(report.statistics.labels or {}, self.skipped) if drawn else {}
-            self.feature_names = plan.columns.feature_names(len(report.statistics.mean) - 1)
+            self.class_rates = drawn.realized(self.statistics.labels or {}, self.skipped) if drawn else {}
+            self.feature_names = plan.columns.feature_names(report.cells.columns)
             self.contents = tuple(sorted(report.contents, key=lambda content: content.partition))
             nbytes = sum(content.nbytes for content in report.contents)
             self._a_pass = self._coalesced(nbytes, tasks_a_pass)
@@ -287,6 +296,11 @@ class SparkData(Data):
                     f"{before.count:,}): the source is not deterministic; write it to a table and fit that."
                 )
             if before.order != now.order:
+                if self.validation[0] is not None:
+                    raise NonDeterministicSourceError(
+                        f"partition {now.partition} was computed again and came back in another order, so that other "
+                        "rows would validate: write the source to a table, or mark the rows in a column."
+                    )
                 logger.warning("partition %d came back in another order: sums agree to 1e-12 only", now.partition)
                 self._rows[now.partition] = now
 

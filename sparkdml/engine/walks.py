@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
-from sparkdml.engine.kernels import margins, row_weights
+from sparkdml.engine.kernels import RowWeights, margins
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.queries import LocalEpoch, LocalEpochSums, Units
 
@@ -43,7 +43,7 @@ class Chunk:
     def of(cls, block: Block, query: LocalEpoch) -> "Chunk":
         """The rows of a block; the block is left as it is."""
         z = margins(block, query.w, query.b[None])[:, 0]
-        weight = row_weights(block, np.array([query.fold]))[:, 0]
+        weight = RowWeights([query]).outside(block)[:, 0]
         features, center = _scaled(block.features, query.units)
         return cls(features, center, block.label, weight, z, query.loss.gradient(block.label, z))
 

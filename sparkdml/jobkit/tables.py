@@ -60,7 +60,7 @@ def add_table_flags(group: Any, default: str | None = None) -> None:
     group.add_argument(
         "--sample", type=_fraction, metavar="FRACTION", help="only this share of the rows, above 0 and at most 1"
     )
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="decides which rows are sampled (default: 0)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="decides what is drawn at random (default: 0)")
     group.add_argument(
         "--logical-date",
         type=date.fromisoformat,

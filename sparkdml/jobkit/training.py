@@ -44,7 +44,7 @@ from sparkdml.jobkit.tables import add_table_flags, decisive_options, default_fe
 from sparkdml.storage import Storage
 
 # Params that have a flag of their own here, in the words of the table rather than of the estimator.
-_OWN_FLAGS = ("featuresCol", "featuresCols", "labelCol", "weightCol", "handleInvalid", "initialModel")
+_OWN_FLAGS = ("featuresCol", "featuresCols", "labelCol", "weightCol", "handleInvalid", "initialModel", "seed")
 
 
 def training_main(
@@ -102,7 +102,7 @@ def _add_data_flags(parser: JobParser, sample: str) -> None:
     data.add_argument("--label", metavar="COLUMN", help="what is to be predicted (default: label)")
     features = data.add_mutually_exclusive_group()
     features.add_argument(
-        "--features", type=names, metavar="A,B,C", help="numeric columns (default: all but label and weight)"
+        "--features", type=names, metavar="A,B,C", help="numeric columns (default: all that have no other part)"
     )
     features.add_argument("--features-col", metavar="COLUMN", help="one vector or array column instead")
     data.add_argument(
@@ -142,7 +142,7 @@ def _configured(estimator_class: type[Estimator], options: argparse.Namespace) -
         "featuresCol": options.features_col,
     }
     params |= {name: value for name, value in columns.items() if value is not None}
-    params |= {"labelCol": options.label or "label", "handleInvalid": options.handle_invalid}
+    params |= {"labelCol": options.label or "label", "handleInvalid": options.handle_invalid, "seed": options.seed}
     return estimator_class(**params)
 
 
@@ -184,18 +184,19 @@ def _train_once(
 def _choose_features(estimator: Any, table: DataFrame, options: argparse.Namespace) -> None:
     """Give the estimator its features, and check every column before a row is read."""
     label, weight, categorical = estimator.getLabelCol(), options.weight, options.categorical or []
+    fold = estimator.getOrDefault("validationIndicatorCol") if estimator.isDefined("validationIndicatorCol") else None
     features = options.features_col if options.features is None else options.features
     if features is None:
         choose = numeric_columns if categorical else default_features
-        features = choose(table.schema, label, weight, *categorical)
+        features = choose(table.schema, label, weight, fold, *categorical)
     if categorical:
         if isinstance(features, str):
             raise UsageError("--categorical goes with numeric columns (--features), not with --features-col.")
-        check_categories(table.schema, categorical, [label, weight, *features])
+        check_categories(table.schema, categorical, [label, weight, fold, *features])
     if features or not categorical:
-        resolve_columns(table.schema, features, label, weight)
+        resolve_columns(table.schema, features, label, weight, fold=fold)
     else:
-        resolve_roles(table.schema, label, weight)
+        resolve_roles(table.schema, label, weight, fold=fold)
     estimator.set(estimator.getParam("featuresCol" if isinstance(features, str) else "featuresCols"), features)
 
 

@@ -4,7 +4,8 @@ The solvers see theta = (u, c): u = scale * w, and c is the margin of the averag
 (w, b) with w = u / scale and b = c - center . w, so that they never touch the scaling and sparse rows stay sparse.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,8 @@ from sparkdml.optim.queries import (
     Gradient,
     GradientSums,
     Gram,
+    HeldOut,
+    HeldOutSums,
     Line,
     LineSums,
     LocalEpoch,
@@ -64,6 +67,7 @@ class Problem:
         of them is no function's gradient, and the loss of a point only tells how far it is from the others.
     axes : the orthonormal axes along which gradients are aggregated, one a column, (n, n); None are those of theta.
     origin : theta without coefficients, (n,), from which `way` measures; None where that is the start.
+    class_weights : multiply the weights of the rows with these labels.
     """
 
     loss: Loss
@@ -77,6 +81,7 @@ class Problem:
     aggregation: str = WEIGHTED_MEAN
     axes: np.ndarray | None = None
     origin: np.ndarray | None = None
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -126,7 +131,7 @@ class Problem:
 
     def gradient_query(self, theta: np.ndarray, sample: Sample | None = None) -> Query:
         """The query whose answer `point` turns into loss and gradient at theta, of all rows or of a sample."""
-        return self._asked(Gradient(self.loss, *self.raw(theta), self.fold, sample))
+        return self._asked(Gradient(self.loss, *self.raw(theta), self.fold, sample, self.class_weights))
 
     def _asked(self, query: Gradient | Line | LocalEpoch) -> Query:
         """The query as the aggregation needs it: of all partitions together, or of each apart."""
@@ -163,7 +168,8 @@ class Problem:
 
     def line_query(self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray) -> Query:
         """The query whose answer `line_objectives` turns into F along a direction."""
-        return self._asked(Line(self.loss, *self.raw(theta), *self.raw(direction), steps, self.fold))
+        line = Line(self.loss, *self.raw(theta), *self.raw(direction), steps, self.fold, self.class_weights)
+        return self._asked(line)
 
     def line_objectives(
         self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray, answer: LineSums | PerPartition[LineSums]
@@ -181,7 +187,8 @@ class Problem:
     ) -> Query:
         """The query for walks of the partitions from theta on, which `merged_walk` merges."""
         w, b = self.raw(theta)
-        return self._asked(LocalEpoch(self.loss, w, b, self.units, control, step, free, measured, self.fold))
+        units, weights = self.units, self.class_weights
+        return self._asked(LocalEpoch(self.loss, w, b, units, control, step, free, measured, self.fold, weights))
 
     def merged_walk(self, answer: LocalEpochSums | PerPartition[LocalEpochSums]) -> tuple[np.ndarray, float]:
         """The walk that the partitions' walks make, (n,), and the smallest of their cosines."""
@@ -200,7 +207,15 @@ class Problem:
 
     def gram_query(self) -> Gram:
         """The query that says all about the data where the loss is quadratic."""
-        return Gram(self.shift, self.fold)
+        return Gram(self.shift, self.fold, self.class_weights)
+
+    def held_out_query(self, theta: np.ndarray) -> HeldOut:
+        """The query whose answer `held_out_loss` turns into the loss at theta of the rows that are left out."""
+        return HeldOut(self.loss, *self.raw(theta), self.fold, self.class_weights)
+
+    def held_out_loss(self, sums: HeldOutSums) -> float:
+        """The mean weighted loss of the rows that are left out, without the penalty."""
+        return sums.value / sums.weight
 
     def objective(self, point: Point) -> float:
         """F(theta)."""

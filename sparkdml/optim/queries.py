@@ -2,11 +2,12 @@
 
 Queries are values; they say nothing of where the data live or how a sum is computed. All arrays are float64.
 `w` (d, C) and `b` (C,) are raw: they act on the features as they are, z = x.w + b + offset.
-Where a query has a `fold`, the rows of that fold are left out; -1 leaves out none.
+Where a query has a `fold`, the rows of that fold are left out; -1 leaves out none. Its `class_weights` multiply the
+weights of the rows with these labels; rows with other labels keep theirs.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -75,6 +76,7 @@ class Gradient:
     b: np.ndarray
     fold: int = -1
     sample: Sample | None = None
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -103,6 +105,7 @@ class Line:
     db: np.ndarray
     steps: np.ndarray
     fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -129,6 +132,7 @@ class Gram:
 
     shift: np.ndarray
     fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -196,6 +200,7 @@ class LocalEpoch:
     free: np.ndarray | None = None
     measured: bool = False
     fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -216,6 +221,30 @@ class LocalEpochSums(Sums):
 
     def merge(self, other: Self) -> Self:
         return replace(super().merge(other), cosine=min(self.cosine, other.cosine))
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Ask for the loss alone at (w, b), of the rows that other queries of this `fold` leave out; of none for -1."""
+
+    loss: Loss
+    w: np.ndarray
+    b: np.ndarray
+    fold: int
+    class_weights: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        return 16
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutSums(Sums):
+    """sum_i s_i l_i and sum_i s_i."""
+
+    value: float
+    weight: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +287,6 @@ def array_bytes(query: Any) -> int:
     return sum(part.nbytes if isinstance(part, np.ndarray) else array_bytes(part) for part in parts)
 
 
-SumsQuery: TypeAlias = Gradient | Line | Gram  # those that a kernel answers
+SumsQuery: TypeAlias = Gradient | Line | Gram | HeldOut  # those that a kernel answers
 Query: TypeAlias = SumsQuery | LocalEpoch | EachPartition
-Answer: TypeAlias = GradientSums | LineSums | GramSums | LocalEpochSums | PerPartition[Any]
+Answer: TypeAlias = GradientSums | LineSums | GramSums | LocalEpochSums | HeldOutSums | PerPartition[Any]

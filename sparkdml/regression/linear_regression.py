@@ -9,10 +9,11 @@ from pyspark.ml.regression import LinearRegressionModel as PySparkLinearRegressi
 from pyspark.ml.regression import RegressionModel, Regressor
 
 from sparkdml.blocks.stats import Statistics
+from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
 from sparkdml.errors import DataError, ParamError, SolverError
-from sparkdml.estimator import LinearEstimator, warn_constant_columns, warn_data
+from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import RegressionMetrics
 from sparkdml.model import LinearModel
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
@@ -68,6 +69,12 @@ class LinearRegression(
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
         of a feature in place of its nulls and NaNs, in training and (the same mean) in scoring.
     computeStatistics : standard errors from "l-bfgs" and "gd" too, by one more pass; "normal" always has them.
+    validationIndicatorCol, validationFraction : early stopping: the true rows of a boolean or 0/1 column, or a share
+        of the rows that is drawn at random, do not train. The model is that of the iteration at which their mean loss,
+        `summary.validationHistory`, was lowest. All else in the summary is of the rows that train. "normal" has no
+        iterations to stop, so that "auto" is "l-bfgs". The means of handleInvalid="mean" are those of all rows.
+    patience : with early stopping, how many iterations in a row without a lower loss end the fit.
+    seed : of the rows that are drawn to validate.
     maxBlockSizeInMB : size of the chunks of rows to work on; 0 takes chunks that fit the processor's cache.
     aggregationDepth : depth of the tree in which partitions are summed, where their sums are large.
     aggregation : how the partitions' gradients make one, with solver="gd" or "auto": "weighted_mean", exactly; "mean",
@@ -126,6 +133,10 @@ class LinearRegression(
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
         initialModel: "LinearRegressionModel | None" = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        patience: int = 5,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -163,6 +174,10 @@ class LinearRegression(
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
         initialModel: "LinearRegressionModel | None" = None,
+        validationIndicatorCol: str | None = None,
+        validationFraction: float | None = None,
+        patience: int = 5,
+        seed: int = 0,
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)
@@ -174,7 +189,8 @@ class LinearRegression(
         name = solver_name(self)
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
-            name = choose(len(problem.scale), problem.loss.quadratic and admissible)
+            direct = problem.loss.quadratic and admissible and not self._stops_early()
+            name = choose(len(problem.scale), direct)
         if name == Normal.name:
             self._require_gram(data, problem, "solver='normal'")
         return problem, self._solver_for(name, statistics, problem)
@@ -239,7 +255,7 @@ class LinearRegression(
         _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)
         return rank, inverse
 
-    def _metrics(self, data: Data, point: Point) -> RegressionMetrics:
+    def _metrics(self, data: Data, problem: Problem, point: Point) -> RegressionMetrics:
         """The metrics that the sums over all rows at the end of a fit imply, without looking at the rows again.
 
         With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so

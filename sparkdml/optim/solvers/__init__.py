@@ -9,6 +9,7 @@ from sparkdml.optim.solvers.base import (
     dump_state,
     load_state,
 )
+from sparkdml.optim.solvers.early_stopping import EarlyStopping
 from sparkdml.optim.solvers.gradient_descent import GradientDescent
 from sparkdml.optim.solvers.lbfgs import Lbfgs
 from sparkdml.optim.solvers.local_descent import LocalDescent
@@ -21,6 +22,7 @@ SOLVERS: dict[str, type[Solver]] = {
 
 __all__ = [
     "SOLVERS",
+    "EarlyStopping",
     "GradientDescent",
     "Lbfgs",
     "LocalDescent",

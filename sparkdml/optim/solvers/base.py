@@ -24,10 +24,11 @@ class StopReason(StrEnum):
     CONVERGED = "converged"
     PRECISION = "converged to machine precision"
     MAX_ITERATIONS = "maxIter reached"
+    VALIDATION = "validation loss stopped improving"
 
     @property
     def converged(self) -> bool:
-        """Whether the minimum was reached."""
+        """Whether the solver came to its end: the minimum, or where the validation loss stopped improving."""
         return self not in (StopReason.RUNNING, StopReason.MAX_ITERATIONS)
 
 
@@ -57,6 +58,11 @@ class State:
     history: np.ndarray = field(default_factory=empty)
     stop: StopReason = StopReason.RUNNING
 
+    @property
+    def iterate(self) -> Point | None:
+        """The point that the last entry of the history tells of; of a walk that also goes up not always the best."""
+        return self.point
+
 
 S = TypeVar("S", bound=State)
 
@@ -75,6 +81,7 @@ class Solver(ABC, Generic[S]):
     max_iter: int = 100
 
     name: ClassVar[str]
+    iterative: ClassVar[bool] = True  # its history tells of points between its start and its end
     state_class: ClassVar[type[State]]
     aggregations: ClassVar[tuple[str, ...]] = (WEIGHTED_MEAN,)  # of `AGGREGATIONS`, those it can take
 
@@ -138,17 +145,24 @@ def load_state(state_class: type[S], data: bytes) -> S:
     arrays.require(isinstance(head, dict) and set(head) == {"state", "values", "arrays"}, "no solver state")
     arrays.require(head["state"] == state_class.__name__, f"a state of {head['state']!r} was not expected")
     loaded = {**head["values"], **arrays.load(head["arrays"], blob)}
-    values = {f.name: _take(loaded, f.name, f.type) for f in fields(state_class) if _is_present(loaded, f.name, f.type)}
-    arrays.require(
-        not loaded and len(values) == len(fields(state_class)),
-        "the fields of the solver state are not the expected ones",
-    )
+    state = _take_state(state_class, loaded, "")
+    arrays.require(not loaded, FIELDS_DIFFER)
+    return state
+
+
+FIELDS_DIFFER = "the fields of the solver state are not the expected ones"
+
+
+def _take_state(state_class: type[S], loaded: dict[str, Any], prefix: str) -> S:
+    expected = [(prefix + f.name, f) for f in fields(state_class)]
+    values = {f.name: _take(loaded, name, f.type) for name, f in expected if _is_present(loaded, name, f.type)}
+    arrays.require(len(values) == len(expected), FIELDS_DIFFER)
     arrays.require(values["stop"] in list(StopReason), "the reason to stop is unknown")
     return state_class(**{**values, "stop": StopReason(values["stop"])})
 
 
 def _is_present(loaded: dict[str, Any], name: str, kind: Any) -> bool:
-    return name in loaded or f"{name}.theta" in loaded or kind is Memory
+    return name in loaded or any(f"{name}.{part}" in loaded for part in ("theta", "state")) or kind is Memory
 
 
 def _take(loaded: dict[str, Any], name: str, kind: Any) -> Any:
@@ -156,7 +170,16 @@ def _take(loaded: dict[str, Any], name: str, kind: Any) -> Any:
         return loaded.pop(name)
     if kind is Memory:
         return {key.removeprefix(f"{name}."): loaded.pop(key) for key in list(loaded) if key.startswith(f"{name}.")}
+    if kind is State:
+        classes = {each.__name__: each for each in _subclasses(State)}
+        inner = loaded.pop(f"{name}.state", None)
+        arrays.require(inner in classes, f"a state of {inner!r} is unknown")
+        return _take_state(classes[inner], loaded, f"{name}.")
     return Point(*(loaded.pop(f"{name}.{f.name}", None) for f in fields(Point)))
+
+
+def _subclasses(cls: type[State]) -> list[type[State]]:
+    return [each for child in cls.__subclasses__() for each in (child, *_subclasses(child))]
 
 
 def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
@@ -166,6 +189,8 @@ def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
         if isinstance(child, dict):
             pairs += [(f"{prefix}{f.name}.{key}", part) for key, part in child.items()]
         elif is_dataclass(child):
+            if isinstance(child, State):
+                pairs.append((f"{prefix}{f.name}.state", type(child).__name__))
             pairs += _flatten(child, f"{prefix}{f.name}.")
         else:
             pairs.append((prefix + f.name, child))

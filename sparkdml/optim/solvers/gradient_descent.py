@@ -39,6 +39,10 @@ class GradientDescentState(State):
     residual: float = np.inf
     stalled: int = 0
 
+    @property
+    def iterate(self) -> Point | None:
+        return self.current
+
 
 class GradientDescent(Solver[GradientDescentState]):
     """theta <- prox(theta - step * gradient), one pass a trial.

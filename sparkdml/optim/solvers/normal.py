@@ -35,6 +35,7 @@ class Normal(Solver[NormalState]):
     """Solve (Q + L2) v = q by Cholesky; with dependent columns by eigenvalues; with L1 by coordinate descent."""
 
     name = "normal"
+    iterative = False
     state_class = NormalState
 
     def refusal(self, problem: Problem) -> str | None:

@@ -51,6 +51,10 @@ class RuleDescentState(State):
     explosions: int = 0
     curvature: float = np.inf
 
+    @property
+    def iterate(self) -> Point | None:
+        return self.current
+
 
 @dataclass(frozen=True)
 class RuleDescent(Solver[RuleDescentState]):

@@ -47,6 +47,7 @@ class SampledRules(RuleDescent):
     seed: int = 0
 
     name = "sgd"
+    iterative = False
     state_class = SampledRulesState
 
     def refusal(self, problem: Problem) -> str | None:

@@ -1,0 +1,120 @@
+"""What is looked at in packed data before and after a fit: what is refused, and what is warned of."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sparkdml.blocks.cells import NO_FOLD
+from sparkdml.blocks.stats import Statistics
+from sparkdml.engine.data import Data
+from sparkdml.engine.robust import aggregate_statistics
+from sparkdml.errors import DataError, DataWarning, SolverError
+from sparkdml.optim.aggregation import WEIGHTED_MEAN
+from sparkdml.optim.problem import Problem
+from sparkdml.optim.solvers import State
+from sparkdml.optim.solvers.local_descent import SKEWED
+
+VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
+
+
+def training_statistics(data: Data, fold: int, class_weights: Mapping[float, float], label: str) -> Statistics:
+    """The statistics of the rows outside a fold, with the weights of their classes; `label` is a column for messages.
+
+    Raises DataError where no row trains, or where a square overflows.
+    """
+    found = data.statistics_for(fold, class_weights)
+    if not found.weight:
+        raise DataError(
+            f"of {data.statistics.count:,} rows none of positive weight is left to train: look at weightCol, at "
+            "classWeight, and at how many rows validate."
+        )
+    _require_finite(found, [*data.feature_names, label])
+    return found
+
+
+def robust_statistics(data: Data, aggregation: str, label: str) -> Statistics:
+    """Statistics such that a few partitions do not decide; DataError where most partitions tell too little."""
+    columns = [*data.feature_names, label]
+    found = aggregate_statistics(data.statistics, data.partition_statistics, aggregation)
+    _check_votes(data, found, aggregation, columns)
+    _require_finite(found, columns)
+    return found
+
+
+def _require_finite(found: Statistics, columns: Sequence[str]) -> None:
+    if not np.all(np.isfinite(found.m2)):
+        j = int(np.argmin(np.isfinite(found.m2)))
+        largest = max(abs(found.low[j]), abs(found.high[j]))
+        raise DataError(f"column {columns[j]!r} reaches {largest:g}, whose square overflows: rescale the column.")
+
+
+def check_validation(data: Data, class_weights: Mapping[float, float]) -> None:
+    """Refuse an indicator that has other values than true and false, and one that is never true."""
+    folds = {fold for fold, _ in data.cells.parts}
+    if folds != {NO_FOLD} and not folds <= {0, VALIDATES}:
+        raise DataError(
+            "validationIndicatorCol has values other than 0 and 1: it must be boolean, or 1 in the rows that "
+            "validate and 0 in those that train."
+        )
+    if not data.cells.inside(VALIDATES).weighted(class_weights).total.weight:
+        raise DataError(
+            f"of {data.statistics.count:,} rows none of positive weight validates: mark some in "
+            "validationIndicatorCol, or take a larger validationFraction."
+        )
+
+
+def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Sequence[str]) -> None:
+    """Refuse, or warn of, partitions too few or too different for the most of them to be right."""
+    if data.partitions < 3:
+        warn_data(
+            f"aggregation={aggregation!r} over {data.partitions} partitions outvotes none: set numPartitions to 3 or "
+            "more."
+        )
+    lost = np.flatnonzero((found.variance == 0.0) & (data.statistics.variance != 0.0))
+    if len(columns) - 1 in lost:
+        raise DataError(
+            f"column {columns[-1]!r} is {found.center[-1]:g} throughout most partitions, so that "
+            f"aggregation={aggregation!r} sees no other label: spread the rows by df.repartition({data.partitions})."
+        )
+    if len(lost):
+        warn_data(
+            f"{len(lost)} columns, such as {columns[lost[0]]!r}, never change within most partitions, so that with "
+            f"aggregation={aggregation!r} they get the coefficient zero."
+        )
+
+
+def require_room(data: Data, problem: Problem) -> None:
+    """Refuse to bring more to the driver than it can hold, instead of ending it."""
+    if problem.aggregation == WEIGHTED_MEAN:
+        return
+    size = data.partitions * problem.gradient_query(problem.start).size
+    if not data.fits_driver(size):
+        raise SolverError(
+            f"aggregation={problem.aggregation!r} brings {data.partitions} gradients of {size >> 20:,} MB in all to "
+            "the driver, more than a quarter of what it can receive: raise spark.driver.memory and "
+            "spark.driver.maxResultSize, or pack fewer partitions (df.coalesce)."
+        )
+
+
+def warn_skewed(state: State) -> None:
+    """Warn where walks of the partitions had to be steered far from where their own rows lead."""
+    cosine = getattr(getattr(state, "inner", state), "cosine", 1.0)
+    if cosine < SKEWED:
+        warn_data(
+            "the partitions are skewed: the smallest cosine between a partition's gradient and the mean is "
+            f"{cosine:.2f}; solver='local-sgd' corrects for it in more passes, which partitioning='random' or "
+            "'stratified' saves."
+        )
+
+
+def warn_constant_columns(statistics: Statistics, problem: Problem) -> None:
+    """Warn of columns that are kept at zero although they could stand in for the intercept that is not there."""
+    constant = np.flatnonzero(problem.scale == 0.0)
+    if len(constant) and not problem.fit_intercept and np.any(statistics.center[constant]):
+        warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
+
+
+def warn_data(message: str) -> None:
+    """Warn of data that can be fitted but are probably not what was meant."""
+    warnings.warn(message, DataWarning, stacklevel=3)
