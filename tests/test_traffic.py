@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from sparkdml import pack
 from sparkdml.engine.kernels import KERNELS
 from sparkdml.engine.minimize import minimize
-from sparkdml.optim.queries import EachPartition, Gradient, Gram, Line, Query, Sample
+from sparkdml.optim.queries import EachPartition, Gradient, Gram, HeldOut, Line, LocalEpoch, Query, Sample, Units
 from sparkdml.optim.solvers import SOLVERS
 from sparkdml.regression import LinearRegression
 
@@ -30,11 +30,15 @@ def queries() -> dict[str, Query]:
         "line": Line(loss, w, b, w[::-1].copy(), b, np.linspace(0, 1, 16)),
         "gram": Gram(rng.normal(size=D + 1)),
         "each partition": EachPartition(gradient),
+        "held out": HeldOut(loss, w, b, 0),
+        "local epoch": LocalEpoch(
+            loss, w, b, Units(*rng.normal(size=(3, D)), fit_intercept=False), rng.normal(size=D), free=np.ones(D)
+        ),
     }
 
 
 def test_every_kind_of_query_is_in_the_table() -> None:
-    assert {type(query) for query in queries().values()} == {*KERNELS, EachPartition}
+    assert {type(query) for query in queries().values()} == {*KERNELS, EachPartition, LocalEpoch}
 
 
 @pytest.mark.parametrize("name", queries())

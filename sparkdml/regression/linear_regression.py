@@ -261,7 +261,7 @@ class LinearRegression(
         With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so
         sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m.
         """
-        statistics = data.statistics
+        statistics = data.statistics_for(problem.fold)
         mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
         squared = 2.0 * point.loss
         r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
