@@ -150,7 +150,7 @@ class TrainingSummary(Summary[T]):
 
     @property
     def objectiveHistory(self) -> list[float]:
-        """The objective, mean weighted loss plus penalty, at the start and after each iteration."""
+        """The objective, mean weighted loss plus penalty, at the start and after each iteration (sgd: stage)."""
         return self._training.objectiveHistory.tolist()
 
     @property

@@ -16,7 +16,7 @@ from sparkdml.optim.queries import EachPartition, Gradient, Gram, HeldOut, Line,
 from sparkdml.optim.solvers import SOLVERS
 from sparkdml.regression import LinearRegression
 
-NAMES = 500  # bytes that a message takes beside its arrays: names of classes, plain numbers, shapes
+NAMES = 700  # bytes that a message takes beside its arrays: names of classes, plain numbers, shapes
 D = 400
 
 

@@ -62,19 +62,18 @@ class LogisticRegression(
     Those of pyspark.ml, with its defaults, but for the bounds on coefficients and intercepts, and
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     family : "auto" and "binomial" are the same; "multinomial" is not there yet.
-    solver : "l-bfgs", "gd" (gradient descent that finds its own step), or "auto": "l-bfgs".
+    solver : "l-bfgs", "gd", "sgd", "local-sgd", as in `sparkdml.regression.LinearRegression`, or "auto": "l-bfgs".
     classWeight : multiplies the weights of the rows of each class: a dictionary {label: weight}, in which a label that
         is not there has weight 1, or "balanced", sum s / (2 sum of s in the class), as in scikit-learn. Coefficients
         are those of `weightCol` with these weights; metrics are of the rows' own weights.
-    optimizer, learningRate, stepSize, momentum : of solver="gd", as in `sparkdml.regression.LinearRegression`.
-    tol : the estimated relative distance to the minimum, in standardized coefficients, at which the solver stops.
+    tol, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
     numPartitions, partitioning, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
     initialModel : as in `sparkdml.regression.LinearRegression`.
     sampling, samplingRatio : "undersample" leaves out rows of the frequent class, "oversample" repeats rows of the
         rare one, until the weight of the rare class is `samplingRatio` times that of the other. With r_k the share of
         the weight of class k that was taken, log(r_0 / r_1) is added to the intercept: the probabilities, and the
         summary's metrics, are those of the whole table. The objective history is that of the rows taken.
-    validationIndicatorCol, validationFraction, patience, seed : early stopping, as in
+    validationIndicatorCol, validationFraction, patience : early stopping, as in
         `sparkdml.regression.LinearRegression`. Rows that validate have the weights of their classes too.
 
     Raises

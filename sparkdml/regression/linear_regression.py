@@ -53,14 +53,19 @@ class LinearRegression(
     ----------
     Those of pyspark.ml, with its defaults (loss="huber" is not there yet), and
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
-    solver : "normal" (one pass), "l-bfgs", "gd" (gradient descent that finds its own step), or "auto": "normal" up to
-        4096 features, else "l-bfgs".
-    optimizer, learningRate, stepSize, momentum : with solver="gd", the update rule ("plain", "momentum", "nesterov",
-        "adagrad", "rmsprop", "adam", "adamw"), how its step size goes on ("constant", "inverseScaling", "inverseTime",
-        "exponential", "step", "cosine", "plateau", "boldDriver", "barzilaiBorwein", "lineSearch"), the first step
-        size, for standardized features, and the momentum. Each has a default that fits the data; with none of them
-        set the solver finds its own steps, which takes the fewest passes.
-    tol : the estimated relative distance to the minimum, in standardized coefficients, at which "l-bfgs" and "gd" stop.
+    solver : "normal" (one pass), "l-bfgs", "gd" (gradient descent that finds its own step), "sgd" (mini-batches: a pass
+        reads `miniBatchFraction` of the rows and nothing else, every twentieth all of them), "local-sgd" (mini-batch
+        epochs in every partition, merged), or "auto": "normal" up to 4096 features, else "l-bfgs".
+    optimizer, learningRate, stepSize, momentum : with solver="gd" or "sgd", the update rule ("plain", "momentum",
+        "nesterov", "adagrad", "rmsprop", "adam", "adamw"), how its step size goes on ("constant", "inverseScaling",
+        "inverseTime", "exponential", "step", "cosine", and for "gd" "plateau", "boldDriver", "barzilaiBorwein",
+        "lineSearch"), the first step size, for standardized features, and the momentum. Each has a default that fits
+        the data; with none of them set the solver finds its own steps, which takes the fewest passes. "local-sgd" takes
+        a schedule, and a stepSize of which 1 is the longest that the rows of a partition allow.
+    miniBatchFraction, batchSize : of solver="sgd", in two ways; by default 100 rows a coefficient.
+    warmStartEpochs : iterations of "local-sgd" before the solver, which begins where they end.
+    tol : the estimated relative distance to the minimum, in standardized coefficients, at which iterative solvers stop;
+        of "sgd", the estimated share of the objective that is still to be gained.
     numPartitions : tasks of a pass.
     partitioning : which rows share a partition: "as-is", "random", "uniform", "stratified" or a column; see
         `sparkdml.pack`.
@@ -74,14 +79,15 @@ class LinearRegression(
         `summary.validationHistory`, was lowest. All else in the summary is of the rows that train. "normal" has no
         iterations to stop, so that "auto" is "l-bfgs". The means of handleInvalid="mean" are those of all rows.
     patience : with early stopping, how many iterations in a row without a lower loss end the fit.
-    seed : of the rows that are drawn to validate.
+    seed : of the rows that are drawn to validate, of the mini-batches, of the order of the rows in packing.
     maxBlockSizeInMB : size of the chunks of rows to work on; 0 takes chunks that fit the processor's cache.
     aggregationDepth : depth of the tree in which partitions are summed, where their sums are large.
-    aggregation : how the partitions' gradients make one, with solver="gd" or "auto": "weighted_mean", exactly; "mean",
-        each partition alike; "median" or "trimmed_mean" (without a quarter of the partitions at each end), coordinate
-        by coordinate along the principal axes of up to 256 columns, so that a few corrupted partitions are outvoted,
-        in the means and deviations that standardize too. Rows should be spread over the partitions at random, many to
-        each: what differs between partitions is taken for noise. The metrics are those of all rows.
+    aggregation : how the partitions' gradients make one, with solver="gd", "sgd", "local-sgd", or "auto", which is "gd"
+        then: "weighted_mean", exactly; "mean", each partition alike; "median" or "trimmed_mean" (without a quarter of
+        the partitions at each end), coordinate by coordinate along the principal axes of up to 256 columns, so that a
+        few corrupted partitions are outvoted, in the means and deviations that standardize too. Rows should be spread
+        over the partitions at random, many to each: what differs between partitions is taken for noise. The metrics are
+        those of all rows.
 
     Raises
     ------

@@ -19,7 +19,6 @@ STAGE = 20  # mini-batches from one look at all rows to the next
 AVERAGED = 0.5  # the share of a stage, its last, whose average is its result
 FULL_STEPS = 10  # of a stage, before the steps become shorter
 MEMORY = 20  # pairs kept: each is noisy by itself
-ENOUGH = 100.0  # a fit ends when so many times tol of the objective is left to gain
 
 
 def default_fraction(rows: int, coefficients: int) -> float:
@@ -67,7 +66,7 @@ class StochasticDescent(Solver[StochasticDescentState]):
     of the same mini-batch at the last two points. A stage of 20 steps ends with the average of its last half, where one
     pass over all rows tells the objective and its gradient. From the second stage on that gradient is the control
     variate: g = g_B(theta) - g_B(anchor) + gradient(anchor), whose noise vanishes at the minimum. The fit ends when
-    the decrease that the matrix promises is below 100 tol of the objective.
+    the decrease that the matrix still promises is below `tol` times the objective.
 
     Parameters
     ----------
@@ -176,7 +175,7 @@ class StochasticDescent(Solver[StochasticDescentState]):
     def _is_enough(self, problem: Problem, state: StochasticDescentState, point: Point) -> bool:
         model, gradient = Model.of(state.S, state.Y, problem.lipschitz), problem.smooth_gradient(point)
         left = model.decrease(point.theta, gradient, problem.penalty.l1.strength)
-        enough = left <= ENOUGH * self.tol * problem.objective(point)
+        enough = left <= self.tol * problem.objective(point)
         return enough or is_near(problem, point, state.curvature, self.tol)
 
     def _back_off(self, problem: Problem, state: StochasticDescentState, objective: float) -> StochasticDescentState:
