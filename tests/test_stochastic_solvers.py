@@ -1,5 +1,6 @@
 """SGD and local SGD: near the minimum with their defaults, whatever the columns, the rows' order and the partitions."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,15 +9,17 @@ import pytest
 from problems import PENALTIES, Rows, random_features, standardized, theta_of, with_known_optimum
 from scipy.special import expit
 
+from sparkdml.classification import LogisticRegression
 from sparkdml.engine.data import LocalData
 from sparkdml.engine.minimize import Fit, minimize
-from sparkdml.errors import DivergenceError
+from sparkdml.errors import DataWarning, DivergenceError, ParamError
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Gradient, LocalEpoch
 from sparkdml.optim.solvers import Lbfgs, LocalDescent, Solver, StochasticDescent, StopReason
 from sparkdml.optim.solvers.local_descent import SKEWED
 from sparkdml.optim.solvers.stochastic_descent import default_fraction
+from sparkdml.regression import LinearRegression
 
 NEAR = 1e-3  # of the objective
 
@@ -186,3 +189,58 @@ def test_partitions_without_rows_are_no_trouble(solver: str) -> None:
     problem = standardized(data, True)
     (fit,) = minimize([(problem, MAKERS[solver](data, problem))], data)
     assert missed(data, problem, fit) < NEAR
+
+
+@every_solver
+@every_loss
+@pytest.mark.parametrize("aggregation", ["median", "trimmed_mean"])
+@pytest.mark.filterwarnings("ignore::sparkdml.errors.DataWarning", "ignore::sparkdml.errors.ConvergenceWarning")
+def test_a_poisoned_partition_of_twelve_is_outvoted(solver: str, loss: str, aggregation: str) -> None:
+    estimator: Any = LinearRegression if loss == "squaredError" else LogisticRegression
+    rows, count = correlated(loss, n=18_000, d=5, correlation=0.3), 1500
+    clean = estimator().fit(rows.local(12)).coefficients.toArray()
+    X, y = rows.features.copy(), rows.label.copy()
+    X[:count] *= 1e3
+    y[:count] = 1e6 * y[:count] if loss == "squaredError" else 1.0 - y[:count]
+    poisoned = Rows(X, y).local(12)
+    found = estimator(solver=solver, aggregation=aggregation, maxIter=60 if solver == "sgd" else 12).fit(poisoned)
+    deviation = rows.features.std(axis=0)
+    missed = np.linalg.norm((found.coefficients.toArray() - clean) * deviation)
+    assert missed < 0.05 * np.linalg.norm(clean * deviation)
+
+
+@every_loss
+@pytest.mark.parametrize("solver", ["l-bfgs", "gd", "sgd"])
+def test_a_warm_start_ends_where_the_solver_would_and_its_passes_count(loss: str, solver: str) -> None:
+    estimator: Any = LinearRegression if loss == "squaredError" else LogisticRegression
+    data = correlated(loss, correlation=0.8).local(4)
+    cold, warm = (estimator(solver=solver, warmStartEpochs=epochs, tol=1e-8).fit(data) for epochs in (0, 2))
+    best = min(cold.summary.objectiveHistory)
+    assert min(warm.summary.objectiveHistory) == pytest.approx(best, rel=1e-5 if solver == "sgd" else 1e-9)
+    assert warm.summary.objectiveHistory[0] < cold.summary.objectiveHistory[0]
+    before = data.passes, data.bytes_down, data.bytes_up
+    again = estimator(solver=solver, warmStartEpochs=2, tol=1e-8).fit(data).summary
+    spent = (data.passes, data.bytes_down, data.bytes_up)
+    assert (again.passes, *again.bytes) == tuple(np.subtract(spent, before))
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"solver": "l-bfgs", "batchSize": 10}, "batchSize=10 is for solver='sgd', not 'l-bfgs'"),
+        ({"solver": "gd", "miniBatchFraction": 0.1}, "miniBatchFraction=0.1 is for solver='sgd', not 'gd'"),
+        ({"solver": "sgd", "miniBatchFraction": 0.1, "batchSize": 5}, "say the same in two ways"),
+        ({"solver": "local-sgd", "optimizer": "adam"}, "is for solver='gd' or solver='sgd', not 'local-sgd'"),
+        ({"solver": "local-sgd", "warmStartEpochs": 2}, "warmStartEpochs=2 is for solvers that begin somewhere"),
+        ({"solver": "normal", "warmStartEpochs": 2}, "not for solver='normal'"),
+    ],
+)
+def test_a_param_of_another_solver_is_refused(params: dict[str, Any], told: str) -> None:
+    with pytest.raises(ParamError, match=re.escape(told)):
+        LinearRegression(**params).fit(correlated("squaredError").local())
+
+
+def test_skewed_partitions_are_warned_of() -> None:
+    data = correlated("logistic", sort=True).local(6)
+    with pytest.warns(DataWarning, match=r"smallest cosine .* partitioning='random' or 'stratified'"):
+        LogisticRegression(solver="local-sgd").fit(data)
