@@ -4,12 +4,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from pyspark.ml.param import Params
 
 from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.data import Data
 from sparkdml.engine.robust import aggregate_statistics
-from sparkdml.errors import DataError, DataWarning, SolverError
+from sparkdml.engine.spark_data import SparkData
+from sparkdml.errors import ColumnError, DataError, DataWarning, ParamError, SolverError
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import State
@@ -47,6 +49,35 @@ def _require_finite(found: Statistics, columns: Sequence[str]) -> None:
         j = int(np.argmin(np.isfinite(found.m2)))
         largest = max(abs(found.low[j]), abs(found.high[j]))
         raise DataError(f"column {columns[j]!r} reaches {largest:g}, whose square overflows: rescale the column.")
+
+
+def check_packed(params: Params, data: Data) -> None:
+    """Raise where the Params ask for other columns, rows that validate or partitions than those that were packed."""
+    if params.isDefined("validationFraction"):
+        wanted = params.getOrDefault("validationFraction"), params.getOrDefault("seed")
+        if wanted != data.validation:
+            share, seed = data.validation
+            raise ParamError(
+                f"validationFraction={wanted[0]} with seed={wanted[1]}, but the data were packed with "
+                f"validationFraction={share} and seed={seed}: pack them with those of the fit."
+            )
+    if not isinstance(data, SparkData):
+        return
+    packed = {"labelCol": data.columns.roles["label"], "weightCol": data.columns.roles.get("weight")}
+    packed |= {"featuresCol": data.columns.features[0], "validationIndicatorCol": data.columns.roles.get("fold")}
+    for name, column in packed.items():
+        if params.isSet(name) and params.getOrDefault(name) != column:
+            raise ColumnError(
+                f"{name}={params.getOrDefault(name)!r} but the data were packed with {column!r}: pack them with the "
+                f"same columns, or clear {name}."
+            )
+    if params.isSet("featuresCols") and tuple(params.getOrDefault("featuresCols")) != data.columns.features:
+        raise ColumnError("featuresCols are not the columns that were packed: pack them with the same columns.")
+    if params.isSet("partitioning") and params.getOrDefault("partitioning") != data.partitioning:
+        raise ParamError(
+            f"partitioning={params.getOrDefault('partitioning')!r} but the data were packed with "
+            f"{data.partitioning!r}: give it to `pack`, or clear it."
+        )
 
 
 def check_validation(data: Data, class_weights: Mapping[float, float]) -> None:

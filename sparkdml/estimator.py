@@ -18,6 +18,7 @@ from sparkdml.blocks.schema import quoted
 from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import (
     VALIDATES,
+    check_packed,
     check_validation,
     require_room,
     robust_statistics,
@@ -238,7 +239,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
 
     def _fit_group(self, dataset: Dataset, estimators: Sequence["LinearEstimator[M]"]) -> list[M]:
         if isinstance(dataset, Data):
-            self._check_packed(dataset)
+            self._check_sampled(dataset.sampling)
+            check_packed(self, dataset)
             return self._fit_data(dataset, estimators)
         if not isinstance(dataset, DataFrame):
             raise ColumnTypeError(f"fit needs a DataFrame or packed data, not {type(dataset).__name__}.")
@@ -288,35 +290,6 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         if self.isDefined("validationIndicatorCol"):
             chosen["foldCol"] = self.getOrDefault("validationIndicatorCol")
         return chosen
-
-    def _check_packed(self, data: Data) -> None:
-        """The columns, the rows that validate, the sampling and the partitioning must be those of the packing."""
-        self._check_sampled(data.sampling)
-        if self.isDefined("validationFraction"):
-            wanted = self.getOrDefault("validationFraction"), self.getOrDefault("seed")
-            if wanted != data.validation:
-                share, seed = data.validation
-                raise ParamError(
-                    f"validationFraction={wanted[0]} with seed={wanted[1]}, but the data were packed with "
-                    f"validationFraction={share} and seed={seed}: pack them with those of the fit."
-                )
-        if not isinstance(data, SparkData):
-            return
-        packed = {"labelCol": data.columns.roles["label"], "weightCol": data.columns.roles.get("weight")}
-        packed |= {"featuresCol": data.columns.features[0], "validationIndicatorCol": data.columns.roles.get("fold")}
-        for name, column in packed.items():
-            if self.isSet(name) and self.getOrDefault(name) != column:
-                raise ColumnError(
-                    f"{name}={self.getOrDefault(name)!r} but the data were packed with {column!r}: pack them with the "
-                    f"same columns, or clear {name}."
-                )
-        if self.isSet("featuresCols") and tuple(self.getOrDefault("featuresCols")) != data.columns.features:
-            raise ColumnError("featuresCols are not the columns that were packed: pack them with the same columns.")
-        if self.isSet("partitioning") and self.getOrDefault("partitioning") != data.partitioning:
-            raise ParamError(
-                f"partitioning={self.getOrDefault('partitioning')!r} but the data were packed with "
-                f"{data.partitioning!r}: give it to `pack`, or clear it."
-            )
 
     def _check_sampled(self, sampling: Sampling) -> None:
         """Refuse packed data whose classes were balanced, unless the family knows how to undo that."""

@@ -65,7 +65,9 @@ def _metadata(instance: Params, spark_version: str) -> dict[str, Any]:
 
 def _as_json(params: Mapping[Any, Any]) -> dict[str, Any]:
     """The values of Params by name as JSON reads them back, where the keys of a dictionary are text."""
-    read: dict[str, Any] = json.loads(json.dumps({param.name: value for param, value in params.items()}))
+    # a model among the Params is of the content, where it is written as models are
+    values = {param.name: value for param, value in params.items() if not isinstance(value, Persistable)}
+    read: dict[str, Any] = json.loads(json.dumps(values))
     return read
 
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 
 BOTTOM = {"errors", "arrays", "storage", "text"}
-SHARED = {"estimator", "model", "params", "summary", "evaluation", "persistence"}
+SHARED = {"estimator", "model", "params", "checks", "solver_choice", "summary", "evaluation", "persistence"}
 FACE = SHARED | {"regression", "classification", "datasets"}
 BELOW = {
     "errors": set(),

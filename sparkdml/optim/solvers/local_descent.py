@@ -235,8 +235,9 @@ def _best_step(steps: np.ndarray, objectives: np.ndarray, before: float) -> floa
 
     Where steps end at one they stay in an orthant, and one is where coefficients become zero: it is kept if it is best.
 
-    >>> _best_step(np.array([1.0, 2.0, 4.0]), (np.array([1.0, 2.0, 4.0]) - 1.5) ** 2, 2.25)
-    1.5
+    >>> steps = np.array([1.0, 2.0, 4.0])
+    >>> round(_best_step(steps, np.square(steps - 1.75), 1.75**2), 12), _best_step(steps, np.square(steps - 1.0), 1.0)
+    (1.75, 1.0)
     """
     t, f = np.append(0.0, steps), np.append(before, objectives)
     if objectives[steps == 1.0] <= objectives.min() + FLAT * abs(before):
