@@ -63,8 +63,8 @@ class LocalDescent(Solver[LocalDescentState]):
     near that of the partition's own rows, however the rows are distributed. The mean of the walks, weighted by the
     partitions, is about -M g for the gradient g and a matrix M near the inverse Hessian: it takes the place of the
     initial matrix in L-BFGS, whose pairs of steps and changes of the gradient, exact ones, correct what the
-    partitions cannot know of each other. With an L1 penalty an iteration stays in one orthant, as in OWL-QN, and the next
-    begins where the model of `l-bfgs` is lowest, which a third pass looks at.
+    partitions cannot know of each other. With an L1 penalty an iteration stays in one orthant, as in OWL-QN, and the
+    next begins where the model of `l-bfgs` is lowest, which a third pass looks at.
 
     Parameters
     ----------
