@@ -1,5 +1,5 @@
 # make train   train on the sample in data/ and print the model;  make train ARGS="--solver gd" passes flags on
-# make test    the test suite
+# make test    the test suite, in two processes with a Spark session each
 # make check   ruff and mypy
 # make setup   the environment alone;  make clean removes it and everything else that was made
 #
@@ -23,7 +23,7 @@ train: java .venv/.installed
 	spark-submit jobs/train_linreg.py $(ARGS)
 
 test: java .venv/.installed
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/.installed
 	$(RUN) ruff check
