@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import sparkdml
 from sparkdml.classification import LogisticRegression
+from sparkdml.engine.minimize import minimize
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.jobkit.session import get_spark
 from sparkdml.optim.problem import Problem
@@ -54,20 +56,8 @@ def one_hot(spark: SparkSession, rows: int, columns: int, ones: int) -> DataFram
     margin = F.aggregate("at", F.lit(0.0), lambda total, j: total + F.element_at(F.lit(theta), j + 1))
     df = spark.range(rows).select(chosen.alias("at"), F.rand(99).alias("u"))
     df = df.withColumn("label", (F.col("u") < 1.0 / (1.0 + F.exp(-margin))).cast("double"))
-    vector = F.udf(lambda at: sparse(columns, at), vector_type())
+    vector = F.udf(lambda at: Vectors.sparse(columns, at, [1.0] * len(at)), VectorUDT())
     return df.select("label", vector("at").alias("features"))
-
-
-def sparse(columns: int, at: list[int]) -> object:
-    from pyspark.ml.linalg import Vectors
-
-    return Vectors.sparse(columns, at, [1.0] * len(at))
-
-
-def vector_type() -> object:
-    from pyspark.ml.linalg import VectorUDT
-
-    return VectorUDT()
 
 
 def solvers(data: SparkData, problem: Problem) -> Iterator[Solver]:
@@ -102,7 +92,7 @@ def race(data: SparkData, problem: Problem, solver: Solver, optimum: float) -> l
 
 def optimum_of(data: SparkData, problem: Problem) -> float:
     """The objective at the minimum."""
-    (fit,) = sparkdml.engine.minimize.minimize([(problem, Lbfgs(tol=1e-9, max_iter=2000))], data)
+    (fit,) = minimize([(problem, Lbfgs(tol=1e-9, max_iter=2000))], data)
     assert fit.state.point is not None
     return problem.objective(fit.state.point)
 
@@ -114,7 +104,8 @@ def table(name: str, df: DataFrame, estimator: LinearRegression | LogisticRegres
         optimum = optimum_of(data, problem)
         lines = [["solver", *(f"{what} to {near:g}" for near in NEAR for what in ("passes", "KB", "s"))]]
         for solver in solvers(data, problem):
-            race(data, problem, solver, optimum) if solver.name == Normal.name else None  # the first pass warms up
+            if solver.name == Normal.name:
+                race(data, problem, solver, optimum)  # the first Gram matrix of a session warms up
             cells = [
                 (str(each[0]), f"{each[1] / 1024:,.0f}", f"{each[2]:.1f}") if each else ("-",) * 3
                 for each in race(data, problem, solver, optimum)

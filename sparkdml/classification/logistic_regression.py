@@ -266,7 +266,7 @@ class LogisticRegression(
     def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
         super()._warn(statistics, fit, point)
         penalty, two_classes = fit.problem.penalty, statistics.variance[-1] > 0.0
-        free = not np.any(penalty.l1.strength) and not np.any(penalty.l2.strength)
+        free = not penalty.has_l1 and not np.any(penalty.l2.strength)
         # a row on the wrong side of the plane alone costs log 2
         if free and two_classes and point.loss * statistics.count < np.log(2.0):
             warn_data(

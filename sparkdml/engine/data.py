@@ -196,7 +196,7 @@ def answer(
     for i, query in enumerate(asked):
         if isinstance(query, LocalEpoch):
             with np.errstate(over="ignore", invalid="ignore"):
-                found[i] = walk(query, columns, rows, partial(read, None))
+                found[i] = walk(query, rows, partial(read, None))
         else:
             groups.setdefault(getattr(query, "sample", None), []).append(i)
     for sample, places in groups.items():

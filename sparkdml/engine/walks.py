@@ -14,7 +14,7 @@ from sparkdml.optim.queries import LocalEpoch, LocalEpochSums, Units
 SAMPLE_ROWS, SAMPLE_BYTES = 256, 1 << 23  # as many rows tell the curvature, as long as they are not too large
 POWER_ITERATIONS = 8
 MIN_STEPS, MAX_STEPS = 200, 2000  # of a walk: fewer lead nowhere, more cost more than they bring
-SMALL, MAX_EPOCHS = 1 << 22, 20  # numbers in a partition up to which it is read again for a walk of MIN_STEPS
+SMALL, MAX_EPOCHS = 1 << 22, 20  # numbers in a partition up to which it is gone through again for a walk of MIN_STEPS
 VECTOR_COST = 4.0  # a step may cost so many times the work of its rows where these are sparse and it is wide
 NOISE = 4.0  # a partition's gradient this many times as far from that of all, squared, as chance explains, is skewed
 AVERAGED = 0.5  # the share of the walk, its last, whose average is its result
@@ -161,6 +161,7 @@ class Walk:
         self.u_sum, self.c_sum = np.zeros_like(self.u), np.zeros_like(self.c)
         self.control = _split(self.query.control, self.u.shape, self.query.units)
         self.ridge = _split(self.query.units.ridge, self.u.shape, self.query.units)[0]
+        self.curvature = self.pace.curvature + float(self.ridge.max(initial=0.0))
         free = np.ones(self.query.control.shape) if self.query.free is None else self.query.free
         self.free = _split(free, self.u.shape, self.query.units)
 
@@ -189,7 +190,7 @@ class Walk:
             return
         weight = self.pace.weight * self.rows
         added = self.query.loss.curvature * self.longest / weight
-        step = self.query.step / (self.pace.curvature + added + float(self.ridge.max(initial=0.0)))
+        step = self.query.step / (self.curvature + added)
         self.u = self.u - step * self.free[0] * (self.G / weight + self.ridge * self.u + self.control[0])
         self.c = self.c - step * self.free[1] * (self.g / weight + self.control[1])
         self.rows, self.longest = 0, 0.0
@@ -211,21 +212,26 @@ def _split(theta: np.ndarray, shape: tuple[int, ...], units: Units) -> tuple[np.
     return theta[: d * C].reshape(d, C), theta[d * C :] if units.fit_intercept else np.zeros(C)
 
 
-def walk(query: LocalEpoch, columns: int, rows: int, read: Callable[[], Iterable[Block]]) -> LocalEpochSums:
+def walk(query: LocalEpoch, rows: int, read: Callable[[], Iterable[Block]]) -> LocalEpochSums:
     """The walk of a partition of so many rows, which `read` reads, as often as it is called."""
     nowhere = LocalEpochSums(np.zeros_like(query.control), 0.0, 1.0)
-    sample = _take_sample(Chunk.of(block, query) for block in read()) if rows else []
+    sample = _take_sample(_chunks(query, read)) if rows else []
     if not any(np.any(chunk.weight) for chunk in sample):
         return nowhere
     pace = Pace.of(sample, rows, query.loss)
     walking, skew = Walk(query, pace, pace.epochs * np.ceil(rows / pace.batch)), Skew.of(query)
     weight = 0.0
-    for epoch in range(pace.epochs):
-        for chunk in (Chunk.of(block, query) for block in read()):
-            if epoch == 0:
-                weight += float(chunk.weight.sum())
-                if query.measured:
-                    skew.add(chunk)
+    kept: list[Chunk] = []  # of a partition that is gone through again, which is small
+    for chunk in _chunks(query, read):
+        weight += float(chunk.weight.sum())
+        if query.measured:
+            skew.add(chunk)
+        if pace.epochs > 1:
+            kept.append(chunk)
+        walking.add(chunk)
+    walking.take_step()
+    for _ in range(pace.epochs - 1):
+        for chunk in kept:
             walking.add(chunk)
         walking.take_step()
     led = walking.result()
@@ -261,6 +267,11 @@ class Skew:
         if apart <= NOISE * self.squares / weight**2 or not lengths:
             return 1.0
         return float(own @ query.control) / lengths
+
+
+def _chunks(query: LocalEpoch, read: Callable[[], Iterable[Block]]) -> Iterator[Chunk]:
+    """All rows; each chunk is a copy, which stays as it is when the next block is read."""
+    return (Chunk.of(block, query) for block in read())
 
 
 def _take_sample(chunks: Iterator[Chunk]) -> list[Chunk]:

@@ -87,6 +87,11 @@ class ElasticNet(Penalty):
     l2: L2
     smooth = False
 
+    @property
+    def has_l1(self) -> bool:
+        """Whether some coefficients may become exactly zero."""
+        return bool(np.any(self.l1.strength))
+
     def value(self, w: np.ndarray) -> float:
         return self.l1.value(w) + self.l2.value(w)
 

@@ -218,8 +218,9 @@ class Problem:
         return sums.value / sums.weight
 
     def objective(self, point: Point) -> float:
-        """F(theta)."""
-        return point.loss + self.penalty.value(point.theta)
+        """F(theta); infinite or NaN where a step was far too long, which whoever took it looks at."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return point.loss + self.penalty.value(point.theta)
 
     def smooth_gradient(self, point: Point) -> np.ndarray:
         """The gradient of the loss and of the smooth part of the penalty, (n,)."""

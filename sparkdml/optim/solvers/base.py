@@ -209,6 +209,18 @@ def begin(state: S, problem: Problem, point: Point, max_iter: int) -> S:
 ROUNDING = 8 * np.finfo(float).eps
 
 
+def has_progressed(before: float, after: float, residual_before: float, residual: float) -> bool:
+    """Whether an iteration lowered the objective by more than rounding, or the smallest KKT residual by a tenth."""
+    return bool(after < before - ROUNDING * abs(before) or residual < 0.9 * residual_before)
+
+
+def curvature_refusal(problem: Problem) -> str | None:
+    """The refusal of a solver whose steps need a bound of the curvature, or None."""
+    if np.isfinite(problem.loss.curvature):
+        return None
+    return f"needs a loss of bounded curvature, not {problem.loss.name!r}; take solver='l-bfgs'."
+
+
 def is_near(problem: Problem, point: Point, curvature: float, tol: float) -> bool:
     """Whether ||residual|| / curvature, an estimate of the distance to the minimizer, is small.
 

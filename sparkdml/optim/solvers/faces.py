@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.solvers.lbfgs import CURVATURE_FLOOR
+from sparkdml.optim.solvers.quasi_newton import has_curvature
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,3 @@ class Face:
         """theta with the coefficients that would change their sign at zero."""
         crossed = (self.signs != 0.0) & (theta * self.signs < 0.0)
         return np.where(crossed | ~self.free, 0.0, theta)
-
-
-def has_curvature(S: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """Whether the change of the gradient y along a step s tells more than rounding; of one pair or of many."""
-    lengths = np.linalg.norm(S, axis=-1) * np.linalg.norm(Y, axis=-1)
-    return np.einsum("...j,...j->...", S, Y) > CURVATURE_FLOOR * lengths

@@ -8,7 +8,18 @@ import numpy as np
 from sparkdml.optim.aggregation import AGGREGATIONS, ROBUST
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query
-from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, begin, empty, is_near
+from sparkdml.optim.solvers.base import (
+    ROUNDING,
+    Solver,
+    State,
+    StopReason,
+    begin,
+    curvature_refusal,
+    empty,
+    has_progressed,
+    is_near,
+)
+from sparkdml.optim.solvers.quasi_newton import with_pair
 
 MEMORY = 10  # objectives that a trial is compared with: Grippo, Lampariello, Lucidi (1986) take 10
 # Steps whose curvatures are analysed together. Where the curvature changes from step to step, longer sweeps are planned
@@ -63,9 +74,7 @@ class GradientDescent(Solver[GradientDescentState]):
     aggregations = tuple(name for name in AGGREGATIONS if name not in ROBUST)
 
     def refusal(self, problem: Problem) -> str | None:
-        if not np.isfinite(problem.loss.curvature):
-            return f"needs a loss of bounded curvature, not {problem.loss.name!r}; take solver='l-bfgs'."
-        return None
+        return curvature_refusal(problem)
 
     def init(self, problem: Problem) -> GradientDescentState:
         none = np.empty((0, len(problem.start)))
@@ -134,7 +143,7 @@ def _measure(problem: Problem, state: GradientDescentState, point: Point) -> Gra
     y = problem.smooth_gradient(point) - problem.smooth_gradient(state.current)
     objective, best = problem.objective(point), problem.objective(state.point)
     residual = float(np.linalg.norm(problem.residual(point)))
-    progress = objective < best - ROUNDING * abs(best) or residual < 0.9 * state.residual
+    progress = has_progressed(best, objective, state.residual, residual)
     state = replace(
         state,
         point=point if objective <= best else state.point,
@@ -155,7 +164,7 @@ def _plan(
     """
     sy, ss = float(s @ y), float(s @ s)
     if sy > 0.0:  # else rounding, or no curvature along the move
-        S, Y = np.vstack([state.S, s])[-sweep:], np.vstack([state.Y, y])[-sweep:]
+        S, Y = with_pair(state.S, state.Y, s, y, sweep)
         state = replace(state, S=S, Y=Y, curvature=min(state.curvature, sy / ss))
     if len(state.steps) > 1:
         return replace(state, steps=state.steps[1:])

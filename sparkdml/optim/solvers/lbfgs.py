@@ -7,13 +7,13 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, Query
-from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, begin, empty, is_near
+from sparkdml.optim.solvers.base import Solver, State, StopReason, begin, empty, has_progressed, is_near
+from sparkdml.optim.solvers.quasi_newton import Model, has_curvature, inverse_times, with_pair
 
 MEMORY = 10  # pairs kept, as in pyspark.ml
 SUFFICIENT_DECREASE = 1e-4
 FLAT = 1e-6  # share of F within which slopes tell of a decrease better than F: Hager and Zhang's epsilon
 BACKTRACKS = 0.5 ** np.arange(1, 17)  # the steps of a line search, all tried in one pass
-CURVATURE_FLOOR = 1e-10  # a pair with a smaller s.y / (||s|| ||y||) is rounding, not curvature
 PATIENCE = 20  # iterations without progress that end a fit at machine precision
 
 
@@ -95,8 +95,8 @@ def _aim(problem: Problem, state: LbfgsState) -> LbfgsState:
     assert state.point is not None
     theta, gradient = state.point.theta, problem.smooth_gradient(state.point)
     l1 = problem.penalty.l1
-    model = Model.of(state.S, state.Y, problem.lipschitz)
-    if np.any(l1.strength):
+    if problem.penalty.has_l1:
+        model = Model.of(state.S, state.Y, problem.lipschitz)
         direction = model.minimize(theta, gradient, l1.strength) - theta
     else:
         direction = -inverse_times(state.S, state.Y, gradient, 1.0 / problem.lipschitz)
@@ -152,7 +152,7 @@ def _remember(problem: Problem, state: LbfgsState, point: Point) -> LbfgsState:
     y = problem.smooth_gradient(point) - problem.smooth_gradient(state.point)
     before, after = problem.objective(state.point), problem.objective(point)
     residual = float(np.linalg.norm(problem.residual(point)))
-    progress = after < before - ROUNDING * abs(before) or residual < 0.9 * state.residual
+    progress = has_progressed(before, after, state.residual, residual)
     state = replace(
         state,
         point=point,
@@ -161,83 +161,7 @@ def _remember(problem: Problem, state: LbfgsState, point: Point) -> LbfgsState:
         residual=min(residual, state.residual),
         stalled=0 if progress else state.stalled + 1,
     )
-    sy = float(s @ y)
-    if sy <= CURVATURE_FLOOR * float(np.linalg.norm(s) * np.linalg.norm(y)):
+    if not has_curvature(s, y):
         return state
-    S, Y = np.vstack([state.S, s])[-MEMORY:], np.vstack([state.Y, y])[-MEMORY:]
-    return replace(state, S=S, Y=Y, curvature=min(state.curvature, sy / float(s @ s)))
-
-
-def inverse_times(S: np.ndarray, Y: np.ndarray, g: np.ndarray, initial: float) -> np.ndarray:
-    """H g by the two-loop recursion; H = initial * I without pairs."""
-    q, alpha = first_loop(S, Y, g)
-    return second_loop(S, Y, alpha, q * (float(S[-1] @ Y[-1]) / float(Y[-1] @ Y[-1]) if len(S) else initial))
-
-
-def first_loop(S: np.ndarray, Y: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first half of the recursion: q, to be multiplied by the initial H, and what the second half needs, (m,)."""
-    q = g.copy()
-    alpha = np.empty(len(S))
-    for i in reversed(range(len(S))):
-        alpha[i] = (S[i] @ q) / (S[i] @ Y[i])
-        q -= alpha[i] * Y[i]
-    return q, alpha
-
-
-def second_loop(S: np.ndarray, Y: np.ndarray, alpha: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """The second half: H g, from r, the initial H times q."""
-    for i in range(len(S)):
-        r = r + (alpha[i] - (Y[i] @ r) / (S[i] @ Y[i])) * S[i]
-    return r
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """The L-BFGS matrix B = sigma I + basis @ core @ basis.T, with an orthonormal basis (n, r)."""
-
-    sigma: float
-    basis: np.ndarray
-    core: np.ndarray
-
-    @classmethod
-    def of(cls, S: np.ndarray, Y: np.ndarray, initial: float) -> "Model":
-        """The compact form: Nocedal and Wright, equation 7.24."""
-        if not len(S):
-            return cls(initial, np.empty((S.shape[1], 0)), np.empty((0, 0)))
-        SY = S @ Y.T
-        sigma = float(Y[-1] @ Y[-1]) / SY[-1, -1]
-        middle = np.block([[sigma * (S @ S.T), np.tril(SY, -1)], [np.tril(SY, -1).T, -np.diag(np.diag(SY))]])
-        basis, triangle = np.linalg.qr(np.hstack([sigma * S.T, Y.T]))
-        core = -triangle @ np.linalg.lstsq(middle, triangle.T, rcond=None)[0]
-        return cls(sigma, basis, (core + core.T) / 2)
-
-    def times(self, v: np.ndarray) -> np.ndarray:
-        """B v."""
-        return self.sigma * v + self.basis @ (self.core @ (self.basis.T @ v))
-
-    def decrease(self, theta: np.ndarray, g: np.ndarray, l1: np.ndarray) -> float:
-        """How much lower than at theta the model is at its minimum."""
-        v = self.minimize(theta, g, l1)
-        s = v - theta
-        return -float(g @ s + s @ self.times(s) / 2.0 + l1 @ (np.abs(v) - np.abs(theta)))
-
-    def minimize(
-        self, theta: np.ndarray, g: np.ndarray, l1: np.ndarray, tol: float = 1e-10, max_steps: int = 2000
-    ) -> np.ndarray:
-        """argmin_v g.(v - theta) + (v - theta).B (v - theta) / 2 + sum_j l1_j |v_j|.
-
-        Accelerated proximal gradient with the momentum of the known condition number; touches no data.
-        Source: Y. Nesterov, Introductory Lectures on Convex Optimization (2004), section 2.2.
-        """
-        spectrum = np.append(self.sigma + np.linalg.eigvalsh(self.core), self.sigma)
-        largest, smallest = float(spectrum.max()), max(float(spectrum.min()), 0.0)
-        ratio = np.sqrt(smallest / largest)
-        momentum = (1.0 - ratio) / (1.0 + ratio)
-        v = ahead = theta
-        for _ in range(max_steps):
-            forward = ahead - (g + self.times(ahead - theta)) / largest
-            new = np.sign(forward) * np.maximum(np.abs(forward) - l1 / largest, 0.0)
-            if np.linalg.norm(new - ahead) <= tol * np.linalg.norm(new - theta):
-                return new
-            v, ahead = new, new + momentum * (new - v)
-        return v
+    S, Y = with_pair(state.S, state.Y, s, y, MEMORY)
+    return replace(state, S=S, Y=Y, curvature=min(state.curvature, float(s @ y) / float(s @ s)))

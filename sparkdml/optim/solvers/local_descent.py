@@ -10,9 +10,20 @@ from sparkdml.optim.adaptive import ADAPTIVE
 from sparkdml.optim.aggregation import AGGREGATIONS
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, LocalEpochSums, Query
-from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason, begin, empty, is_near
-from sparkdml.optim.solvers.faces import Face, has_curvature
-from sparkdml.optim.solvers.lbfgs import MEMORY, Model, first_loop, second_loop
+from sparkdml.optim.solvers.base import (
+    ROUNDING,
+    Solver,
+    State,
+    StopReason,
+    begin,
+    curvature_refusal,
+    empty,
+    has_progressed,
+    is_near,
+)
+from sparkdml.optim.solvers.faces import Face
+from sparkdml.optim.solvers.lbfgs import MEMORY
+from sparkdml.optim.solvers.quasi_newton import Model, first_loop, has_curvature, second_loop, with_pair
 from sparkdml.optim.solvers.rule_descent import scheduled
 
 STEPS = 2.0 ** np.arange(-5, 4)  # how far along a merged walk to look, all in one pass
@@ -86,9 +97,7 @@ class LocalDescent(Solver[LocalDescentState]):
     def refusal(self, problem: Problem) -> str | None:
         if self.learning_rate in ADAPTIVE:
             return f"has a line search of its own, not learningRate={self.learning_rate!r}: take a schedule or none."
-        if not np.isfinite(problem.loss.curvature):
-            return f"needs a loss of bounded curvature, not {problem.loss.name!r}; take solver='l-bfgs'."
-        return None
+        return curvature_refusal(problem)
 
     def init(self, problem: Problem) -> LocalDescentState:
         none = np.empty((0, len(problem.start)))
@@ -136,14 +145,13 @@ class LocalDescent(Solver[LocalDescentState]):
         nearest = _better(problem, state.point, point)
         best, last = problem.objective(nearest), float(state.history[-1])
         residual = float(np.linalg.norm(problem.residual(nearest)))
-        progress = best < last - ROUNDING * abs(last) or residual < 0.9 * state.residual
         new = replace(
             state,
             point=nearest,
             iterations=state.iterations + 1,
             history=np.append(state.history, best),
             residual=min(residual, state.residual),
-            stalled=0 if progress else state.stalled + 1,
+            stalled=0 if has_progressed(last, best, state.residual, residual) else state.stalled + 1,
         )
         if is_near(problem, nearest, new.curvature, self.tol):
             return replace(new, stop=StopReason.CONVERGED)
@@ -156,12 +164,12 @@ class LocalDescent(Solver[LocalDescentState]):
 
 def _steps(problem: Problem) -> np.ndarray:
     """Which steps to look at; beyond one a direction may leave its orthant."""
-    return STEPS[STEPS <= 1.0] if np.any(problem.penalty.l1.strength) else STEPS
+    return STEPS[STEPS <= 1.0] if problem.penalty.has_l1 else STEPS
 
 
 def _arrives(problem: Problem, state: LocalDescentState) -> bool:
     """Whether the next pass only tells the gradient at `base`, because no walk can be steered by a predicted one."""
-    return state.current is None and (state.point is None or bool(np.any(problem.penalty.l1.strength)))
+    return state.current is None and (state.point is None or problem.penalty.has_l1)
 
 
 def _arrive(problem: Problem, state: LocalDescentState, point: Point) -> LocalDescentState:
@@ -228,7 +236,8 @@ def _remember(problem: Problem, state: LocalDescentState, before: Point, after: 
     curvature = min(state.curvature, float(s @ y) / float(s @ s))
     if np.linalg.norm(s) < SHORTEST_STEP * np.linalg.norm(after.theta):
         return replace(state, curvature=curvature)
-    return replace(state, S=np.vstack([state.S, s])[-MEMORY:], Y=np.vstack([state.Y, y])[-MEMORY:], curvature=curvature)
+    S, Y = with_pair(state.S, state.Y, s, y, MEMORY)
+    return replace(state, S=S, Y=Y, curvature=curvature)
 
 
 def _best_step(steps: np.ndarray, objectives: np.ndarray, before: float) -> float:
@@ -285,7 +294,7 @@ def _start_over(problem: Problem, state: LocalDescentState) -> LocalDescentState
 
 def _is_modelled(problem: Problem, state: LocalDescentState) -> bool:
     """Whether the walks go on from where the model of l-bfgs is lowest."""
-    return bool(np.any(problem.penalty.l1.strength)) and len(state.S) > 0
+    return problem.penalty.has_l1 and len(state.S) > 0
 
 
 def _return(problem: Problem, state: LocalDescentState) -> LocalDescentState:

@@ -53,7 +53,7 @@ class Normal(Solver[NormalState]):
         (answer,) = answers
         quadratic = Quadratic.of(answer, problem)
         start = problem.objective(quadratic.point(problem.start - quadratic.origin))
-        if np.any(problem.penalty.l1.strength):
+        if problem.penalty.has_l1:
             l1, l2 = problem.penalty.l1.strength, problem.penalty.l2.strength
             v, iterations, done = minimize_quadratic(quadratic.Q, quadratic.q, l1, l2, COORDINATE_TOL)
             stop = StopReason.SOLVED if done else StopReason.PRECISION

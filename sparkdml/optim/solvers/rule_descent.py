@@ -115,9 +115,8 @@ class RuleDescent(Solver[RuleDescentState]):
         point = problem.point(state.trial, *answers)
         if state.current is None:
             return self._begin(problem, state, point)
-        with np.errstate(over="ignore", invalid="ignore"):  # of a step that was far too long; it is refused below
-            objective = problem.objective(point)
-        if not objective <= EXPLODED * abs(float(state.history[0])):
+        objective = problem.objective(point)
+        if is_explosion(state, objective):
             return self._back_off(problem, state, objective)
         if self.learning_rate in ADAPTIVE:
             rate = self._adaptive(problem)
@@ -162,9 +161,9 @@ class RuleDescent(Solver[RuleDescentState]):
         assert state.point is not None
         if state.explosions:
             raise DivergenceError(
-                f"solver='gd' with optimizer={self.optimizer!r} diverged twice, now in step {state.iterations + 1} "
-                f"with the step size {state.step_size:.3g}: the objective went from {state.history[0]:.6g} to "
-                f"{objective:.6g}; take a smaller stepSize, or leave stepSize out.",
+                f"solver={self.name!r} with optimizer={self.optimizer!r} diverged twice, now in step "
+                f"{state.iterations + 1} with the step size {state.step_size:.3g}: the objective went from "
+                f"{state.history[0]:.6g} to {objective:.6g}; take a smaller stepSize, or leave stepSize out.",
                 problem.raw(state.point.theta),
             )
         shorter = replace(state, current=state.point, step_size=BACK_OFF * state.step_size, explosions=1)
@@ -226,6 +225,11 @@ class RuleDescent(Solver[RuleDescentState]):
 
     def _gradient(self, problem: Problem, point: Point) -> np.ndarray:
         return point.gradient if self.optimizer == "adamw" else problem.smooth_gradient(point)
+
+
+def is_explosion(state: State, objective: float) -> bool:
+    """Whether an objective is not finite, or so much above that of the start that the walk has to go back."""
+    return not objective <= EXPLODED * abs(float(state.history[0]))
 
 
 def scheduled(name: str, step_size: float, steps: int, t: int) -> float:

@@ -9,7 +9,7 @@ from sparkdml.optim.adaptive import ADAPTIVE
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query, Sample
 from sparkdml.optim.solvers.base import StopReason, empty
-from sparkdml.optim.solvers.rule_descent import EXPLODED, RuleDescent, RuleDescentState
+from sparkdml.optim.solvers.rule_descent import RuleDescent, RuleDescentState, is_explosion
 
 AVERAGED = 0.5  # the share of the steps, the last ones, whose average is the result
 
@@ -73,9 +73,8 @@ class SampledRules(RuleDescent):
             return self._begin(problem, state, point)
         if state.looking:
             return self._finish(problem, state, point)
-        with np.errstate(over="ignore", invalid="ignore"):  # of a step that was far too long; it is refused below
-            objective = problem.objective(point)
-        if not objective <= EXPLODED * abs(float(state.history[0])):
+        objective = problem.objective(point)
+        if is_explosion(state, objective):
             return self._back_off(problem, state, objective)
         state = replace(state, current=point)
         trial, memory = self._move(problem, state)

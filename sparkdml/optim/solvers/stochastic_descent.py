@@ -9,10 +9,9 @@ from sparkdml.errors import DivergenceError
 from sparkdml.optim.aggregation import AGGREGATIONS
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query, Sample
-from sparkdml.optim.solvers.base import Solver, State, StopReason, begin, empty, is_near
-from sparkdml.optim.solvers.faces import has_curvature
-from sparkdml.optim.solvers.lbfgs import Model, inverse_times
-from sparkdml.optim.solvers.rule_descent import BACK_OFF, EXPLODED
+from sparkdml.optim.solvers.base import Solver, State, StopReason, begin, curvature_refusal, empty, is_near
+from sparkdml.optim.solvers.quasi_newton import Model, has_curvature, inverse_times, with_pair
+from sparkdml.optim.solvers.rule_descent import BACK_OFF, is_explosion
 
 ROWS_PER_COEFFICIENT = 100  # of a mini-batch by default: its own minimum then lies within 1 % of the objective
 STAGE = 20  # mini-batches from one look at all rows to the next
@@ -86,9 +85,7 @@ class StochasticDescent(Solver[StochasticDescentState]):
     aggregations = tuple(AGGREGATIONS)
 
     def refusal(self, problem: Problem) -> str | None:
-        if not np.isfinite(problem.loss.curvature):
-            return f"needs a loss of bounded curvature, not {problem.loss.name!r}; take solver='l-bfgs'."
-        return None
+        return curvature_refusal(problem)
 
     def init(self, problem: Problem) -> StochasticDescentState:
         none = np.empty((0, len(problem.start)))
@@ -112,9 +109,8 @@ class StochasticDescent(Solver[StochasticDescentState]):
         point = problem.point(state.theta, answers[0])
         if state.looking:
             return self._look(problem, state, point)
-        with np.errstate(over="ignore", invalid="ignore"):  # of a step that was far too long; it is refused below
-            objective = problem.objective(point)
-        if not objective <= EXPLODED * abs(float(state.history[0])):
+        objective = problem.objective(point)
+        if is_explosion(state, objective):
             return self._back_off(problem, state, objective)
         gradient = problem.smooth_gradient(point)
         if state.stage:
@@ -150,11 +146,10 @@ class StochasticDescent(Solver[StochasticDescentState]):
 
     def _target(self, problem: Problem, state: StochasticDescentState, gradient: np.ndarray) -> np.ndarray:
         """Where the model of the objective is lowest, (n,)."""
-        l1 = problem.penalty.l1.strength
-        if not np.any(l1):
+        if not problem.penalty.has_l1:
             return state.theta - inverse_times(state.S, state.Y, gradient, 1.0 / problem.lipschitz)
         model = Model.of(state.S, state.Y, problem.lipschitz)
-        return model.minimize(state.theta, gradient, l1, tol=1e-6, max_steps=200)
+        return model.minimize(state.theta, gradient, problem.penalty.l1.strength, tol=1e-6, max_steps=200)
 
     def _look(self, problem: Problem, state: StochasticDescentState, point: Point) -> StochasticDescentState:
         """End a stage with a look at all rows."""
@@ -209,7 +204,7 @@ def _new_stage(state: StochasticDescentState, number: int) -> StochasticDescentS
 
 def _remember(state: StochasticDescentState, s: np.ndarray, y: np.ndarray) -> StochasticDescentState:
     """Keep the pair of a step and what it changed of the gradient on a mini-batch."""
-    if not np.any(s) or not has_curvature(s, y):
+    if not has_curvature(s, y):
         return state
-    S, Y = np.vstack([state.S, s])[-MEMORY:], np.vstack([state.Y, y])[-MEMORY:]
+    S, Y = with_pair(state.S, state.Y, s, y, MEMORY)
     return replace(state, S=S, Y=Y, curvature=min(state.curvature, float(s @ y) / float(s @ s)))
