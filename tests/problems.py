@@ -16,6 +16,7 @@ from sparkdml.optim.solvers import SOLVERS
 PENALTIES = {"none": (0.0, 0.0), "l2": (0.0, 0.3), "l1": (0.2, 0.0), "elastic net": (0.15, 0.2)}
 
 
+@dataclass(frozen=True)
 class TwoMargins(Loss):
     """A loss of two coupled margins, so that the tests see C > 1 before the library has such a loss."""
 

@@ -67,7 +67,7 @@ def _group(query: SumsQuery) -> Any:
     """What queries must share to be one kernel's."""
     if isinstance(query, Gram):
         return Gram, query.fold, tuple(sorted(query.class_weights.items())), query.shift.tobytes()
-    return type(query), query.loss.name, len(query.steps) if isinstance(query, Line) else 0
+    return type(query), query.loss, len(query.steps) if isinstance(query, Line) else 0
 
 
 class RowWeights:

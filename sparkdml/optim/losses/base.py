@@ -1,16 +1,18 @@
 """What a loss is: a function of one row's label and margins."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 
+@dataclass(frozen=True)
 class Loss(ABC):
     """A pointwise loss l(y, z) of a label y and margins z = (z_1, ..., z_C).
 
     All methods are vectorized: `z` has shape (..., C), `y` any shape that broadcasts to (...), both float64.
-    A loss knows nothing of features, weights of rows, penalties or Spark.
+    A loss knows nothing of features, weights of rows, penalties or Spark. Losses with equal parameters are equal.
 
     Attributes
     ----------

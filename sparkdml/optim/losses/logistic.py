@@ -1,5 +1,7 @@
 """Log loss, the loss of binomial logistic regression."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import expit, logit
 
@@ -8,6 +10,7 @@ from sparkdml.optim.losses.base import Loss
 EPS = float(np.finfo(float).eps)
 
 
+@dataclass(frozen=True)
 class Logistic(Loss):
     """l(y, z) = log(1 + exp(z)) - y z for y in {0, 1}; logit link: z is the logarithm of the odds of a 1.
 

@@ -1,10 +1,13 @@
 """Squared error, the loss of ordinary least squares."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sparkdml.optim.losses.base import Loss
 
 
+@dataclass(frozen=True)
 class SquaredError(Loss):
     """l(y, z) = (y - z)^2 / 2 for any real y; identity link.
 
