@@ -39,6 +39,13 @@ class Loss(ABC):
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """The second derivatives of l by the margins, of shape (..., C, C)."""
 
+    def fisher(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """The second derivatives that the margins let expect of a label, (..., C, C): never indefinite.
+
+        With a canonical link they are those of any label.
+        """
+        return self.hessian(y, z)
+
     @abstractmethod
     def link(self, mean: np.ndarray) -> np.ndarray:
         """The margins whose expected label is `mean`, the best constant prediction: (...) to (..., C)."""
