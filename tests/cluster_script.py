@@ -29,6 +29,7 @@ from sparkdml.optim.queries import Gradient
 from sparkdml.regression import LinearRegression
 
 PARTITIONS, FEATURES = 16, 12
+ITERATIONS = {"l-bfgs": 5, "sgd": 1, "local-sgd": 3}  # of each solver, enough for some passes
 
 
 class AfterPass(logging.Handler):
@@ -76,14 +77,17 @@ def say(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
-def fit(data: SparkData, depth: int = 2, action: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """One fit by l-bfgs: its bits, and what was logged."""
-    say(f"a fit at depth {depth}")
+def fit(
+    data: SparkData, solver: str = "l-bfgs", depth: int = 2, action: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """One fit: its bits, and what was logged."""
+    say(f"a fit by {solver} at depth {depth}")
     logger, handler = logging.getLogger("sparkdml"), AfterPass(action)
     logger.addHandler(handler)
-    warnings.simplefilter("ignore", ConvergenceWarning)  # five iterations say all that is to be said
+    warnings.simplefilter("ignore", ConvergenceWarning)  # a few iterations say all that is to be said
     try:
-        model = LinearRegression(solver="l-bfgs", tol=0.0, maxIter=5, aggregationDepth=depth).fit(data)
+        estimator = LinearRegression(solver=solver, tol=0.0, maxIter=ITERATIONS[solver], aggregationDepth=depth)
+        model = estimator.fit(data)
     finally:
         logger.removeHandler(handler)
     numbers = [*model.coefficients, model.intercept, *model.summary.objectiveHistory]
@@ -117,10 +121,11 @@ def depths(spark: SparkSession, data: SparkData) -> dict[str, Any]:
         answers.append(gradient_bits(data, depth))
         counts.append(stages(spark, f"depth {depth}"))
     spark.sparkContext.setJobGroup("", "")
-    return {"answers": answers, "stages": counts, "fits": [fit(data, depth)["bits"] for depth in (1, 4)]}
+    return {"answers": answers, "stages": counts, "fits": [fit(data, depth=depth)["bits"] for depth in (1, 4)]}
 
 
-def kill_an_executor(data: SparkData) -> dict[str, Any]:
+def kill_an_executor(data: SparkData, solver: str) -> dict[str, Any]:
+    undisturbed = fit(data, solver)["bits"]
     before, running, dead = directories(data), executors(), []
 
     def kill() -> None:
@@ -132,9 +137,10 @@ def kill_an_executor(data: SparkData) -> dict[str, Any]:
         if running[0] in executors():
             dead.clear()
 
-    result = fit(data, action=kill)
+    result = fit(data, solver, action=kill)
     after = directories(data)
-    return {**result, "before": len(running), "dead": dead, "moved": sum(before[p] != after[p] for p in before)}
+    moved = sum(before[p] != after[p] for p in before)
+    return {**result, "undisturbed": undisturbed, "before": len(running), "dead": dead, "moved": moved}
 
 
 def unlink_two(data: SparkData) -> dict[str, Any]:
@@ -168,7 +174,7 @@ def main() -> None:
             "log": undisturbed["log"],
             "depths": depths(spark, data),
             "unlinked": unlink_two(data),
-            "killed": kill_an_executor(data),
+            "killed": {solver: kill_an_executor(data, solver) for solver in ITERATIONS},
             "again": fit(data)["bits"],
         }
     print(json.dumps(found))

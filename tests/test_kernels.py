@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from problems import ALL_LOSSES, Rows, random_rows
+from problems import ALL_LOSSES, Rows, random_rows, standardized
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
@@ -202,6 +202,22 @@ def test_blocks_of_both_kinds_add_up() -> None:
         kernels.add(Block(features, piece.label, piece.weight, piece.offset, piece.fold))
     for query, answer in zip(queries, kernels.answers(), strict=True):
         assert_same(answer, plain(query, rows))
+
+
+@pytest.mark.parametrize("loss", [loss for loss in ALL_LOSSES.values() if loss.quadratic], ids=str)
+def test_two_points_tell_the_line_of_a_quadratic_loss(loss: Loss) -> None:
+    data = random_rows().local()
+    problem = standardized(data, True, 0.1, 0.2, loss=loss)
+    assert problem.tells_lines
+    start, end = np.random.default_rng(0).normal(size=(2, len(problem.start)))
+    queries = [
+        problem.gradient_query(start),
+        problem.gradient_query(end),
+        problem.line_query(start, end - start, STEPS),
+    ]
+    first, last, line = data.run(queries)
+    told = problem.objectives_between(problem.point(start, first), problem.point(end, last), STEPS)
+    np.testing.assert_allclose(told, problem.line_objectives(start, end - start, STEPS, line), rtol=1e-12)
 
 
 @every_loss

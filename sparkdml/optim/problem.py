@@ -182,6 +182,18 @@ class Problem:
         losses = np.array([part.values / part.weight for part in parts])
         return aggregate(self.aggregation, losses, np.array([part.weight for part in parts])) + np.array(penalties)
 
+    @property
+    def tells_lines(self) -> bool:
+        """Whether two points tell all of the line through them, as those of a quadratic function do."""
+        return self.loss.quadratic and self.aggregation == WEIGHTED_MEAN
+
+    def objectives_between(self, start: Point, end: Point, steps: np.ndarray) -> np.ndarray:
+        """F(start + t (end - start)) for each t of `steps`, (T,), of a quadratic loss."""
+        direction = end.theta - start.theta
+        slope, bend = start.gradient @ direction, (end.gradient - start.gradient) @ direction
+        penalties = [self.penalty.value(start.theta + t * direction) for t in steps]
+        return start.loss + steps * slope + steps**2 / 2.0 * bend + np.array(penalties)
+
     def local_query(
         self, theta: np.ndarray, control: np.ndarray, step: float, free: np.ndarray | None, measured: bool
     ) -> Query:

@@ -108,7 +108,8 @@ class LocalDescent(Solver[LocalDescentState]):
             return [problem.gradient_query(state.base)]
         if len(state.direction):
             ahead = problem.gradient_query(state.base + state.direction)
-            return [ahead, problem.line_query(state.base, state.direction, _steps(problem))]
+            line = problem.line_query(state.base, state.direction, _steps(problem))
+            return [ahead] if problem.tells_lines else [ahead, line]
         face = Face.at(problem, state.base, state.gradient)
         control, _ = first_loop(*face.pairs(state.S, state.Y), face.gradient)
         step = scheduled(self.learning_rate, self.step_size, self.max_iter, state.iterations)
@@ -128,13 +129,16 @@ class LocalDescent(Solver[LocalDescentState]):
         return _aim(problem, state, answers[0], state.current)
 
     def _move(
-        self, problem: Problem, state: LocalDescentState, ahead: GradientSums, line: LineSums
+        self, problem: Problem, state: LocalDescentState, ahead: GradientSums, line: LineSums | None = None
     ) -> LocalDescentState:
         """Go as far along the direction as lowers the objective most."""
         assert state.current is not None and state.point is not None
         point = problem.point(state.base + state.direction, ahead)
         before = problem.objective(state.current)
-        objectives = problem.line_objectives(state.base, state.direction, _steps(problem), line)
+        if line is None:
+            objectives = problem.objectives_between(state.current, point, _steps(problem))
+        else:
+            objectives = problem.line_objectives(state.base, state.direction, _steps(problem), line)
         objectives = np.where(np.isfinite(objectives), objectives, np.inf)
         nearer = _is_nearer(problem, state.current, point)
         state = _remember(problem, state, state.current, point)
