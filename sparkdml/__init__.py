@@ -6,8 +6,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Names are looked up when they are used: a worker that only adds up gradients never loads the estimators.
-_PUBLIC = {"pack": "sparkdml.engine.spark_data", "LocalData": "sparkdml.engine.data"}
-__all__ = ["LocalData", "__version__", "pack"]
+_PUBLIC = {
+    "pack": "sparkdml.engine.spark_data",
+    "LocalData": "sparkdml.engine.data",
+    "load_model": "sparkdml.array_model",
+}
+__all__ = ["LocalData", "__version__", "load_model", "pack"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,139 @@
+"""Fitted models that score NumPy arrays, loaded from what was saved; neither Spark nor Java is needed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from scipy.special import expit
+
+from sparkdml import saved
+from sparkdml.arrays import require
+from sparkdml.errors import ColumnError, FormatError
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayModel:
+    """A fitted model of numbers: z = coefficients . x + intercept.
+
+    Attributes
+    ----------
+    coefficients, intercepts : (C, d) and (C,), of C margins.
+    featureNames : (d,).
+    featureMeans : what a NaN of a feature is replaced by, (d,), or None.
+    params : the Params of the model, by name.
+    """
+
+    coefficients: np.ndarray
+    intercepts: np.ndarray
+    featureNames: tuple[str, ...]
+    featureMeans: np.ndarray | None
+    params: Mapping[str, Any]
+
+    def margins(self, X: Any) -> np.ndarray:
+        """coefficients . x + intercept of each row, (n, C).
+
+        X is an array (n, d), a sparse matrix of SciPy, or a pandas DataFrame, whose columns are taken by name.
+        Raises ColumnError where features are missing. A row with a NaN has NaN margins, unless means fill it.
+        """
+        X = self._matrix(X)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(X @ self.coefficients.T) + self.intercepts
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The prediction for each row, (n,); NaN for a row with a NaN."""
+        return self.margins(X)[:, 0]
+
+    def _matrix(self, X: Any) -> Any:
+        d = len(self.featureNames)
+        if hasattr(X, "columns"):
+            if missing := [name for name in self.featureNames if name not in X.columns]:
+                raise ColumnError(f"the table has no column {missing[0]!r}; the features are {self._names()}.")
+            X = X[list(self.featureNames)]
+        X = X.tocsr() if issparse(X) else np.asarray(X, float)
+        if X.ndim != 2 or X.shape[1] != d:
+            raise ColumnError(f"the array has the shape {X.shape}: it must be (rows, {d}), of {self._names()}.")
+        if self.featureMeans is not None and not issparse(X):
+            X = np.where(np.isnan(X), self.featureMeans, X)
+        return X
+
+    def _names(self) -> str:
+        names = ", ".join(self.featureNames[:20])
+        return names if len(self.featureNames) <= 20 else f"{names}, ..."
+
+
+class ArrayClassifier(ArrayModel):
+    """A fitted classifier of two classes: P(y = 1) = 1 / (1 + exp(-z))."""
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, (n, 2)."""
+        z = self.margins(X)
+        return expit(np.hstack([-z, z]))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each row, (n,): 1.0 where its probability is above the threshold; NaN for a row with a NaN."""
+        p = self.predict_proba(X)[:, 1]
+        return np.where(np.isnan(p), np.nan, p > _threshold(self.params))
+
+
+def _threshold(params: Mapping[str, Any]) -> float:
+    """The threshold, also where `thresholds` say it."""
+    if "thresholds" in params:
+        low, high = params["thresholds"]
+        return high / (low + high)
+    return params["threshold"]
+
+
+KINDS: dict[str, type[ArrayModel]] = {
+    "LinearRegressionModel": ArrayModel,
+    "LogisticRegressionModel": ArrayClassifier,
+}
+
+
+def load_model(path: str) -> ArrayModel:
+    """A saved model as one that scores NumPy arrays, without Spark and without Java.
+
+    Parameters
+    ----------
+    path : of a directory on this machine: what `model.save` wrote, or what a training job published (its OUTPUT, whose
+        latest version is taken, or one version).
+
+    Raises
+    ------
+    FileNotFoundError : there is no saved model.
+    FormatError : a check of the format failed, or the model is not one that arrays can be scored with, such as a
+        pipeline with stages of Spark's.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from sparkdml.regression import LinearRegression
+    >>> df = spark.createDataFrame([(1.0, 3.0), (2.0, 5.0), (3.0, 7.0)], ["x", "y"])
+    >>> with TemporaryDirectory() as directory:
+    ...     LinearRegression(featuresCols=["x"], labelCol="y").fit(df).save(f"{directory}/model")
+    ...     load_model(f"{directory}/model").predict(np.array([[10.0], [20.0]])).round(6)
+    array([21., 41.])
+    """
+    directory = _model_directory(Path(path))
+    if not (directory / saved.METADATA).is_file():
+        raise FileNotFoundError(f"there is no saved model at {path}: save one there with model.save(path).")
+    found = saved.load(lambda name: (directory / name).read_bytes(), str(directory))
+    kind = found.kind.rpartition(".")[2]
+    if kind not in KINDS:
+        raise FormatError(f"{path} holds a {found.kind}, which cannot score arrays: it must be a {' or '.join(KINDS)}.")
+    names = tuple(found.values["featureNames"])
+    coefficients, intercepts = np.atleast_2d(found.arrays["coefficients"]), found.arrays["intercept"]
+    require(coefficients.shape == (len(intercepts), len(names)), "the coefficients do not match the features' names")
+    means, params = found.arrays.get("featureMeans"), {**found.defaults, **found.params}
+    return KINDS[kind](coefficients, intercepts, names, means, params)
+
+
+def _model_directory(path: Path) -> Path:
+    """The directory of the model itself, in what a training job published."""
+    if (path / "LATEST").is_file():
+        version = (path / "LATEST").read_text().strip()
+        require(bool(version) and "/" not in version and not version.startswith("."), f"{path}/LATEST names no version")
+        path = path / "versions" / version
+    return path / "model" if (path / "model").is_dir() else path
