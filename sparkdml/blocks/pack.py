@@ -42,14 +42,17 @@ class Plan:
     validation: float | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pack one partition: the function of `mapInArrow`. Never raises over bad data: it counts them."""
+        """Pack one partition: the function of `mapInArrow`."""
+        yield pa.RecordBatch.from_pydict({"handle": pa.array([pickle.dumps(self.pack(batches))], pa.binary())})
+
+    def pack(self, batches: Iterator[pa.RecordBatch]) -> Handle:
+        """Pack the partition of this task. Never raises over bad data: it counts them."""
         context = TaskContext.get()
         partition = context.partitionId() if context else 0
         packer = Packer(self, partition, scratch_directory(self.name, partition))
         for batch in batches:
             packer.add(batch)
-        handle = pickle.dumps(packer.finish())
-        yield pa.RecordBatch.from_pydict({"handle": pa.array([handle], pa.binary())})
+        return packer.finish()
 
 
 @dataclass(frozen=True)

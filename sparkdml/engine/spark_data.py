@@ -19,6 +19,7 @@ from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.contents import table_of, told_uneven
 from sparkdml.blocks.means import feature_means
 from sparkdml.blocks.pack import SCHEMA, Plan, Report
+from sparkdml.blocks.parquet_scan import packed_from_files
 from sparkdml.blocks.partitioning import key_columns, moved, ordered
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import resolve_columns, select_columns
@@ -67,6 +68,9 @@ def pack(
     validationFraction: float | None = None,
 ) -> "SparkData":
     """Read a DataFrame once, into array files beside the executors, so that any number of fits can use them.
+
+    Where the DataFrame is nothing but columns of plain Parquet files that every executor can open, the tasks read
+    those themselves: the same rows in the same partitions, but none of them passes through the JVM.
 
     Parameters
     ----------
@@ -133,10 +137,18 @@ def pack(
     rows = drawn.rows(rows, seed) if drawn else rows
     if partitioning != "as-is":
         rows = moved(rows, partitioning, numPartitions or selected.rdd.getNumPartitions(), seed)
-    packed = rows.mapInArrow(plan, SCHEMA).rdd  # the one look at the plan's partitions
+    untouched = partitioning == "as-is" and not drawn
+    packed = packed_from_files(df, columns, plan) if untouched else None
+    logger.debug("packing %s", "rows that Spark reads" if packed is None else "straight from Parquet files")
+    packed = _packed(rows, plan) if packed is None else packed
     if numPartitions and numPartitions > packed.getNumPartitions():
-        packed = rows.repartition(numPartitions).mapInArrow(plan, SCHEMA).rdd
+        packed = _packed(rows.repartition(numPartitions), plan)
     return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
+
+
+def _packed(rows: DataFrame, plan: Plan) -> RDD:
+    """The handles of the packed partitions; the one look at the partitions of `rows`."""
+    return rows.mapInArrow(plan, SCHEMA).rdd.map(tasks.load_handle)
 
 
 class SparkData(Data):
@@ -172,8 +184,8 @@ class SparkData(Data):
         self._packed_once = False
         self.partitions = packed.getNumPartitions()
         self._context: SparkContext = packed.context
-        self._packed = packed.map(tasks.load_handle)
-        self._handles = packed.map(tasks.load_handle).persist(StorageLevel.MEMORY_AND_DISK)
+        self._packed = packed
+        self._handles = packed.map(tasks.unchanged).persist(StorageLevel.MEMORY_AND_DISK)
         self._a_pass: RDD | None = self._handles
         self._moved: dict[int, Handle] = {}
         self._rows: dict[int, Rows] = {}
