@@ -105,9 +105,10 @@ def standardized(
     mean, deviation = statistics.center[:-1], np.sqrt(statistics.variance[:-1])
     center = mean if intercept else np.zeros_like(mean)
     scale = deviation if intercept else np.hypot(deviation, mean)
-    penalized = np.append(np.ones(len(scale)), np.zeros(int(intercept)))
+    coefficients = len(scale) * loss.margins
+    penalized = np.append(np.ones(coefficients), np.zeros(loss.margins * intercept))
     start = np.zeros(len(penalized))
-    start[len(scale) :] = loss.link(statistics.center[-1])
+    start[coefficients:] = loss.link(statistics.center[-1])[: loss.margins * intercept]
     penalty = ElasticNet(L1(l1 * penalized), L2(l2 * penalized))
     return Problem(loss, penalty, center, scale, intercept, start, statistics.center, fold)
 

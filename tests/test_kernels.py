@@ -5,12 +5,13 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from problems import ALL_LOSSES, Rows, random_rows, standardized
+from problems import ALL_LOSSES, Rows, random_features, random_rows, standardized
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
 from sparkdml.engine.data import Reading
 from sparkdml.engine.kernels import KERNELS, Kernels
+from sparkdml.engine.moments import Moments
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.queries import (
     Answer,
@@ -20,9 +21,12 @@ from sparkdml.optim.queries import (
     GramSums,
     HeldOut,
     HeldOutSums,
+    Hessian,
+    HessianSums,
     Line,
     LineSums,
     Query,
+    Scores,
 )
 
 STEPS = np.array([-0.5, 0.0, 0.25, 1.0])
@@ -41,10 +45,23 @@ def make_line(rows: Rows, loss: Loss, fold: int, seed: int) -> Line:
     return Line(loss, *some_weights(rows, loss, seed), *some_weights(rows, loss, seed + 50), STEPS, fold)
 
 
-def make_gram(rows: Rows, loss: Loss, fold: int, seed: int) -> Gram:
-    shift = np.random.default_rng(seed).normal(size=rows.features.shape[1] + 1)
+def some_shift(size: int, seed: int) -> np.ndarray:
+    shift = np.random.default_rng(seed).normal(size=size)
     shift[1::3] = 0.0  # columns that stay sparse
-    return Gram(shift, fold)
+    return shift
+
+
+def make_gram(rows: Rows, loss: Loss, fold: int, seed: int) -> Gram:
+    return Gram(some_shift(rows.features.shape[1] + 1, seed), fold)
+
+
+def make_hessian(rows: Rows, loss: Loss, fold: int, seed: int) -> Hessian:
+    return Hessian(loss, *some_weights(rows, loss, seed), some_shift(rows.features.shape[1], seed % 2), fold)
+
+
+def make_scores(rows: Rows, loss: Loss, fold: int, seed: int) -> Scores:
+    hessian = make_hessian(rows, loss, fold, seed)
+    return Scores(loss, hessian.w, hessian.b, hessian.shift, fold)
 
 
 def make_held_out(rows: Rows, loss: Loss, fold: int, seed: int) -> HeldOut:
@@ -55,6 +72,8 @@ MAKE: dict[type, Callable[[Rows, Loss, int, int], Query]] = {
     Gradient: make_gradient,
     Line: make_line,
     Gram: make_gram,
+    Hessian: make_hessian,
+    Scores: make_scores,
     HeldOut: make_held_out,
 }
 
@@ -75,6 +94,13 @@ def plain(query: Query, rows: Rows) -> Answer:
     z = X @ query.w + query.b + offset[:, None]
     if isinstance(query, HeldOut):
         return HeldOutSums(s @ query.loss.value(y, z), s.sum())
+    if isinstance(query, Hessian):
+        slopes = s[:, None] * query.loss.gradient(y, z)
+        products = slopes[:, :, None] * slopes[:, None, :]
+        h = products if isinstance(query, Scores) else s[:, None, None] * query.loss.fisher(y, z)
+        V = np.column_stack([X - query.shift, np.ones(len(y))])
+        pairs = zip(*np.tril_indices(query.loss.margins), strict=True)
+        return HessianSums(s.sum(), np.array([((V.T * h[:, a, b]) @ V)[np.tril_indices(V.shape[1])] for a, b in pairs]))
     if isinstance(query, Gradient):
         R = s[:, None] * query.loss.gradient(y, z)
         return GradientSums(s @ query.loss.value(y, z), X.T @ R, R.sum(axis=0), s.sum())
@@ -123,7 +149,7 @@ def test_answers_do_not_depend_on_chunks_or_order(kind: type, loss: Loss, sparse
             assert_same(each.local(3).run([query], Reading(chunk_bytes=chunk_bytes))[0], expected)
 
 
-@every_query
+@pytest.mark.parametrize("kind", [kind for kind in MAKE if kind is not Scores], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_weight_two_is_the_row_twice_and_weight_zero_is_no_row(kind: type, sparse: bool) -> None:
     rows = replace(random_rows(), weight=np.random.default_rng(0).integers(0, 3, 200).astype(float))
@@ -250,6 +276,50 @@ def test_the_size_is_that_of_the_answer(kind: type, loss: Loss) -> None:
     query = MAKE[kind](rows, loss, -1, 0)
     (answer,) = rows.local().run([query])
     assert query.size == 8 * sum(np.size(getattr(answer, f.name)) for f in fields(answer))
+
+
+@every_loss
+def test_the_hessian_is_the_derivative_of_the_gradient(loss: Loss) -> None:
+    rows = random_rows()
+    data, h = rows.local(2), 1e-3
+    problem = standardized(data, True, loss=loss)
+    theta = np.random.default_rng(0).normal(size=len(problem.start))
+    columns = []
+    for unit in np.eye(len(theta)):
+        points = [theta + k * h * unit for k in (-2, -1, 1, 2)]
+        answers = data.run([problem.gradient_query(point) for point in points])
+        slopes = [problem.point(at, each).gradient for at, each in zip(points, answers, strict=True)]
+        columns.append(np.array([1.0, -8.0, 8.0, -1.0]) @ slopes / (12 * h))
+    (answer,) = data.run([problem.hessian_query(theta)])
+    np.testing.assert_allclose(problem.hessian(answer), columns, atol=1e-8)
+
+
+@every_loss
+@pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "origin"])
+def test_scores_are_products_of_the_gradients_of_single_rows(loss: Loss, intercept: bool) -> None:
+    rows = random_rows(40)
+    data, problem = rows.local(3), standardized(rows.local(), intercept, loss=loss)
+    theta = np.random.default_rng(0).normal(size=len(problem.start))
+    (answer,) = data.run([problem.scores_query(theta)])
+    expected = np.zeros((len(theta), len(theta)))
+    for i in np.flatnonzero(rows.weights):
+        (each,) = rows.take(np.array([i])).local().run([problem.gradient_query(theta)])
+        gradient = problem.point(theta, each).gradient * rows.weights[i]
+        expected += np.outer(gradient, gradient) / rows.weights.sum()
+    np.testing.assert_allclose(problem.hessian(answer), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_moments_take_negative_weights(sparse: bool, count: int) -> None:
+    X, last = random_features(1200), np.linspace(-1.0, 1.0, 1200)
+    h = np.random.default_rng(0).normal(size=(1200, count))
+    moments = Moments(some_shift(7, 0), count)
+    first = moments.add(csr_array(X) if sparse else X, last, h)
+    V = np.column_stack([X - some_shift(7, 0), last])
+    np.testing.assert_allclose(first, h.T @ V, atol=1e-10)
+    full = np.einsum("ni,nm,nj->mij", V, h, V)
+    np.testing.assert_allclose(moments.triangles(), full[:, *np.tril_indices(8)], atol=1e-9)
 
 
 def test_a_gram_matrix_about_the_mean_keeps_the_digits_of_a_distant_column() -> None:

@@ -5,14 +5,12 @@ weights stand beside each other as columns of one matrix, margins have shape (ro
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.linalg import blas
-from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
+from sparkdml.engine.moments import Moments
 from sparkdml.optim.queries import (
     Answer,
     Gradient,
@@ -21,9 +19,12 @@ from sparkdml.optim.queries import (
     GramSums,
     HeldOut,
     HeldOutSums,
+    Hessian,
+    HessianSums,
     Line,
     LineSums,
     LocalEpoch,
+    Scores,
     SumsQuery,
 )
 
@@ -67,7 +68,8 @@ def _group(query: SumsQuery) -> Any:
     """What queries must share to be one kernel's."""
     if isinstance(query, Gram):
         return Gram, query.fold, tuple(sorted(query.class_weights.items())), query.shift.tobytes()
-    return type(query), query.loss, len(query.steps) if isinstance(query, Line) else 0
+    shift = query.shift.tobytes() if isinstance(query, Hessian) else b""
+    return type(query), query.loss, len(query.steps) if isinstance(query, Line) else 0, shift
 
 
 class RowWeights:
@@ -160,77 +162,59 @@ class LineKernel:
         return [LineSums(values, slopes, float(weight)) for values, slopes, weight in rows]
 
 
-GRAM_ROWS = 512  # rows a `syrk`: enough that the matrix it adds to is not what takes the time
-
-
 class GramKernel:
-    """Moments of (features, label) about the shift: `syrk` on dense rows, sparse products on CSR."""
+    """Moments of (features, label) about the shift."""
 
     def __init__(self, queries: Sequence[Gram], columns: int) -> None:
         self.count = len(queries)
         self.shift, self.weights = queries[0].shift, RowWeights(queries[:1])
-        p = columns + 1
-        self.weight, self.first = 0.0, np.zeros(p)
-        self.upper = np.zeros((p, p), order="F")  # what dense rows add
-        self.full: np.ndarray | None = None  # what CSR rows add
-        self.pending, self.filled = np.empty((0, p)), 0
+        self.weight, self.first = 0.0, np.zeros(columns + 1)
+        self.moments = Moments(self.shift[:-1], 1)
 
     def add(self, block: Block) -> None:
-        s = self.weights.outside(block)[:, 0]
+        s = self.weights.outside(block)
         self.weight += float(s.sum())
-        if block.offset is not None:  # to a squared loss, an offset of the margin is one of the label
-            block = replace(block, label=block.label - block.offset, offset=None)
-        if not isinstance(block.features, np.ndarray):
-            self._add_sparse(block, s)
-            return
-        for start in range(0, block.rows, GRAM_ROWS):
-            rows = slice(start, start + GRAM_ROWS)
-            self._add_dense(block.features[rows], block.label[rows], s[rows])
-
-    def _add_dense(self, X: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
-        """Collect shifted rows times the square root of their weight, and add their products when there are enough."""
-        if not len(self.pending):
-            self.pending = np.empty((GRAM_ROWS, len(self.shift)))
-        if self.filled + len(y) > GRAM_ROWS:
-            self._flush()
-        V = self.pending[self.filled : self.filled + len(y)]
-        np.subtract(X, self.shift[:-1], out=V[:, :-1])
-        np.subtract(y, self.shift[-1], out=V[:, -1])
-        self.first += s @ V
-        V *= np.sqrt(s)[:, None]
-        self.filled += len(y)
-
-    def _flush(self) -> None:
-        V = self.pending[: self.filled]
-        self.upper = blas.dsyrk(1.0, V.T, beta=1.0, c=self.upper, overwrite_c=1)
-        self.filled = 0
-
-    def _add_sparse(self, block: Block, s: np.ndarray) -> None:
-        """Columns without a shift stay sparse, the others and the label become dense."""
-        if self.full is None:
-            self.full = np.zeros((len(self.shift),) * 2)
-        X: csr_array = block.features
-        near = np.flatnonzero(self.shift[:-1] == 0.0)
-        far = np.append(np.flatnonzero(self.shift[:-1]), len(self.shift) - 1)
-        D = np.column_stack([X[:, far[:-1]].toarray(), block.label]) - self.shift[far]
-        S = X[:, near] if len(far) > 1 else X
-        product = (S.T @ S.multiply(s[:, None]).tocsr()).tocoo()
-        self.full[near[product.coords[0]], near[product.coords[1]]] += product.data
-        cross = S.T @ (D * s[:, None])
-        self.full[np.ix_(near, far)] += cross
-        self.full[np.ix_(far, near)] += cross.T
-        self.full[np.ix_(far, far)] += D.T @ (D * s[:, None])
-        self.first[near] += S.T @ s
-        self.first[far] += s @ D
+        # to a squared loss, an offset of the margin is one of the label
+        label = block.label if block.offset is None else block.label - block.offset
+        self.first += self.moments.add(block.features, label - self.shift[-1], s)[0]
 
     def answers(self) -> list[Answer]:
-        if self.filled:
-            self._flush()
-        lower = np.tril_indices(len(self.shift))
-        second = self.upper.T[lower]
-        if self.full is not None:
-            second = second + self.full[lower]
-        return [GramSums(self.weight, self.first, second)] * self.count
+        return [GramSums(self.weight, self.first, self.moments.triangles()[0])] * self.count
+
+
+class HessianKernel:
+    """The second derivatives of K models: moments of (features, 1), with a weight of each row for each two margins."""
+
+    def __init__(self, queries: Sequence[Hessian], columns: int) -> None:
+        self.loss = queries[0].loss
+        self.weights = RowWeights(queries)
+        self.W = np.hstack([query.w for query in queries])
+        self.b = np.stack([query.b for query in queries])
+        self.weight = np.zeros(len(queries))
+        self.pairs = np.tril_indices(self.b.shape[1])
+        self.moments = Moments(queries[0].shift, len(queries) * len(self.pairs[0]))
+
+    def add(self, block: Block) -> None:
+        s = self.weights.outside(block)
+        self.weight += s.sum(axis=0)
+        h = self._weights(block.label[:, None], margins(block, self.W, self.b), s)
+        self.moments.add(block.features, np.ones(block.rows), h[..., *self.pairs].reshape(block.rows, -1))
+
+    def _weights(self, y: np.ndarray, z: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """The weight of each row for each two margins, (rows, K, C, C)."""
+        return self.loss.fisher(y, z) * s[..., None, None]
+
+    def answers(self) -> list[Answer]:
+        parts = np.split(self.moments.triangles(), len(self.weight))
+        return [HessianSums(float(weight), part) for weight, part in zip(self.weight, parts, strict=True)]
+
+
+class ScoresKernel(HessianKernel):
+    """The products of the rows' gradients of K models."""
+
+    def _weights(self, y: np.ndarray, z: np.ndarray, s: np.ndarray) -> np.ndarray:
+        slopes = self.loss.gradient(y, z) * s[..., None]
+        return slopes[..., :, None] * slopes[..., None, :]
 
 
 class HeldOutKernel:
@@ -263,4 +247,11 @@ def margins(block: Block, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     return z if block.offset is None else z + block.offset[:, None, None]
 
 
-KERNELS: dict[type, Any] = {Gradient: GradientKernel, Line: LineKernel, Gram: GramKernel, HeldOut: HeldOutKernel}
+KERNELS: dict[type, Any] = {
+    Gradient: GradientKernel,
+    Line: LineKernel,
+    Gram: GramKernel,
+    Hessian: HessianKernel,
+    Scores: ScoresKernel,
+    HeldOut: HeldOutKernel,
+}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkdml.optim.aggregation import aggregate
+from sparkdml.optim.moments import moved
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GramSums, PerPartition
 
@@ -26,7 +27,8 @@ class Quadratic:
     def of(cls, sums: GramSums, problem: Problem) -> "Quadratic":
         """Move the moments from the shift of the pass to the origin of the problem and rescale them."""
         label_origin = problem.shift[-1] if problem.fit_intercept else 0.0
-        mean, second = _moments(sums, np.append(problem.center, label_origin) - problem.shift)
+        move = np.append(problem.center, label_origin) - problem.shift
+        mean, second = moved(1.0, sums.first / sums.weight, sums.matrix() / sums.weight, move)
         scale = problem.inverse_scale
         Q = second[:-1, :-1] * np.outer(scale, scale)
         q = second[:-1, -1] * scale
@@ -57,12 +59,3 @@ def principal_axes(problem: Problem, answer: PerPartition[GramSums]) -> np.ndarr
         moments = np.array([Quadratic.of(part, problem).Q for part in parts])
     axes: np.ndarray = np.linalg.eigh(aggregate(problem.aggregation, moments, np.array([s.weight for s in parts])))[1]
     return axes
-
-
-def _moments(sums: GramSums, move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and second moment of the rows about (shift + move), per unit of weight."""
-    first = sums.first / sums.weight
-    second = sums.matrix() / sums.weight
-    if np.any(move):
-        second += np.outer(move, move) - np.outer(first, move) - np.outer(move, first)
-    return first - move, second

@@ -12,6 +12,7 @@ import numpy as np
 
 from sparkdml.optim.aggregation import WEIGHTED_MEAN, aggregate
 from sparkdml.optim.losses import Loss
+from sparkdml.optim.moments import moved
 from sparkdml.optim.penalties import ElasticNet
 from sparkdml.optim.queries import (
     EachPartition,
@@ -20,6 +21,8 @@ from sparkdml.optim.queries import (
     Gram,
     HeldOut,
     HeldOutSums,
+    Hessian,
+    HessianSums,
     Line,
     LineSums,
     LocalEpoch,
@@ -27,7 +30,9 @@ from sparkdml.optim.queries import (
     PerPartition,
     Query,
     Sample,
+    Scores,
     Units,
+    unpacked,
 )
 
 
@@ -220,6 +225,42 @@ class Problem:
     def gram_query(self) -> Gram:
         """The query that says all about the data where the loss is quadratic."""
         return Gram(self.shift, self.fold, self.class_weights)
+
+    def hessian_query(self, theta: np.ndarray) -> Hessian:
+        """The query whose answer `hessian` turns into the expected second derivatives of the mean loss at theta."""
+        return Hessian(self.loss, *self.raw(theta), self.shift[:-1], self.fold, self.class_weights)
+
+    def scores_query(self, theta: np.ndarray) -> Scores:
+        """The query whose answer `hessian` turns into sum_i s_i^2 g_i g_i^T / sum_i s_i, g_i the gradient of a row."""
+        return Scores(self.loss, *self.raw(theta), self.shift[:-1], self.fold, self.class_weights)
+
+    def hessian(self, sums: HessianSums) -> np.ndarray:
+        """The second derivatives of the mean loss by theta, (n, n): the chain rule through `raw`."""
+        d, C = len(self.scale), self.loss.margins
+        scale, full = np.append(self.inverse_scale, 1.0), np.empty((d + 1, C, d + 1, C))
+        for a, b, triangle in zip(*np.tril_indices(C), sums.second, strict=True):
+            moments = unpacked(triangle) / sums.weight
+            weight = moments[d, d]
+            moments[d, :d], moments[:d, :d] = moved(
+                weight, moments[d, :d], moments[:d, :d], self.center - self.shift[:d]
+            )
+            moments[:d, d] = moments[d, :d]
+            full[:, a, :, b] = full[:, b, :, a] = moments * np.outer(scale, scale)
+        places = self.join(np.arange(d * C).reshape(d, C), np.arange(d * C, (d + 1) * C))
+        return full.reshape((d + 1) * C, (d + 1) * C)[np.ix_(places, places)]
+
+    def raw_variances(self, covariance: np.ndarray) -> np.ndarray:
+        """The variances of the raw w (d, C), row by row, and then of the intercepts (C,) if there are any.
+
+        `covariance` is that of theta, (n, n). Since b = c - center . w, an intercept has that of this combination.
+        """
+        variances, _ = self.split(np.diag(covariance))
+        found = [(variances * np.square(self.inverse_scale)[:, None]).ravel()]
+        if self.fit_intercept:
+            away = -self.center * self.inverse_scale
+            ways = [self.join(np.outer(away, unit), unit) for unit in np.eye(self.loss.margins)]
+            found.append(np.array([way @ covariance @ way for way in ways]))
+        return np.concatenate(found)
 
     def held_out_query(self, theta: np.ndarray) -> HeldOut:
         """The query whose answer `held_out_loss` turns into the loss at theta of the rows that are left out."""

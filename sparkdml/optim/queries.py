@@ -154,12 +154,62 @@ class GramSums(Sums):
 
     def matrix(self) -> np.ndarray:
         """The second moments as a full symmetric matrix (p, p)."""
-        p = len(self.first)
-        full = np.empty((p, p))
-        lower = np.tril_indices(p)
-        full[lower] = self.second
-        full.T[lower] = self.second
-        return full
+        return unpacked(self.second)
+
+
+def unpacked(triangle: np.ndarray) -> np.ndarray:
+    """A symmetric matrix (p, p) from its lower triangle, packed row by row, (p (p + 1) / 2,).
+
+    >>> unpacked(np.array([1.0, 2.0, 3.0]))
+    array([[1., 2.],
+           [2., 3.]])
+    """
+    p = int(np.sqrt(2 * len(triangle)))
+    full = np.empty((p, p))
+    lower = np.tril_indices(p)
+    full[lower] = triangle
+    full.T[lower] = triangle
+    return full
+
+
+@dataclass(frozen=True, eq=False)
+class Hessian:
+    """Ask for the expected second derivatives of the loss at (w, b), in the moments of rows v = (features - shift, 1).
+
+    They are those of `Loss.fisher`, never indefinite; for the shift (d,) the same holds as for that of `Gram`.
+    """
+
+    loss: Loss
+    w: np.ndarray
+    b: np.ndarray
+    shift: np.ndarray
+    fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        p, C = len(self.shift) + 1, len(self.b)
+        return 8 * (1 + p * (p + 1) // 2 * (C * (C + 1) // 2))
+
+
+class Scores(Hessian):
+    """Ask for the products of the rows' own gradients, in the same moments: what sandwich estimators have inside.
+
+    The weight of a row is not how often it is there: it multiplies the row's gradient, and counts twice in the product.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class HessianSums(Sums):
+    """sum_i s_i, and sum_i h_iab v_i v_i^T, packed like a Gram matrix, for each pair of margins a >= b in turn.
+
+    The weight h_iab is s_i times the second derivative of the loss by the margins a and b, of `Scores` s_i^2 times the
+    product of the first derivatives. `second` has shape (C (C + 1) / 2, p (p + 1) / 2), p = d + 1.
+    """
+
+    weight: float
+    second: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,6 +337,6 @@ def array_bytes(query: Any) -> int:
     return sum(part.nbytes if isinstance(part, np.ndarray) else array_bytes(part) for part in parts)
 
 
-SumsQuery: TypeAlias = Gradient | Line | Gram | HeldOut  # those that a kernel answers
+SumsQuery: TypeAlias = Gradient | Line | Gram | Hessian | HeldOut  # those that a kernel answers
 Query: TypeAlias = SumsQuery | LocalEpoch | EachPartition
-Answer: TypeAlias = GradientSums | LineSums | GramSums | LocalEpochSums | HeldOutSums | PerPartition[Any]
+Answer: TypeAlias = GradientSums | LineSums | GramSums | HessianSums | LocalEpochSums | HeldOutSums | PerPartition[Any]

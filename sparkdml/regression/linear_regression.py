@@ -17,13 +17,12 @@ from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import RegressionMetrics
 from sparkdml.model import LinearModel
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
-from sparkdml.optim.gram import Quadratic
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.queries import GramSums
+from sparkdml.optim.queries import HessianSums
 from sparkdml.optim.solvers import Normal, Solver
 from sparkdml.optim.solvers.auto import choose
-from sparkdml.optim.solvers.normal import NormalState, solve_ridge
+from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, objective_matrix
 from sparkdml.params import accessors
 from sparkdml.regression.linear_params import LinearRegressionParams
 from sparkdml.regression.linear_summary import (
@@ -249,17 +248,19 @@ class LinearRegression(
 
     def _infer(self, data: Data, fit: Fit) -> tuple[int, np.ndarray]:
         """The rank, and the diagonal of the inverse that the standard errors need: free with a Gram, else by a pass."""
-        if isinstance(fit.state, NormalState):
-            return fit.state.rank, fit.state.inverse_diagonal
+        if isinstance(fit.state, CovarianceState):
+            return fit.state.rank, fit.state.covariance
         if not self.getOrDefault("computeStatistics"):
             return -1, np.empty(0)
         self._require_gram(data, fit.problem, "computeStatistics=True")
-        query = fit.problem.gram_query()
-        (gram,) = data.run([query])
+        assert fit.state.point is not None
+        query = fit.problem.hessian_query(fit.state.point.theta)
+        (hessian,) = data.run([query])
         fit.count(data, [query])
-        assert isinstance(gram, GramSums)
-        _, rank, inverse = solve_ridge(Quadratic.of(gram, fit.problem), fit.problem, gram.weight)
-        return rank, inverse
+        assert isinstance(hessian, HessianSums)
+        matrix = objective_matrix(fit.problem, fit.problem.hessian(hessian))
+        found = Covariance.of(fit.problem, matrix, hessian.weight)
+        return found.rank, found.diagonal
 
     def _metrics(self, data: Data, problem: Problem, point: Point) -> RegressionMetrics:
         """The metrics that the sums over all rows at the end of a fit imply, without looking at the rows again.

@@ -13,11 +13,12 @@ from sparkdml.optim.solvers.early_stopping import EarlyStopping
 from sparkdml.optim.solvers.gradient_descent import GradientDescent
 from sparkdml.optim.solvers.lbfgs import Lbfgs
 from sparkdml.optim.solvers.local_descent import LocalDescent
+from sparkdml.optim.solvers.newton import Newton
 from sparkdml.optim.solvers.normal import Normal
 from sparkdml.optim.solvers.stochastic_descent import StochasticDescent
 
 SOLVERS: dict[str, type[Solver]] = {
-    solver.name: solver for solver in (Normal, Lbfgs, GradientDescent, StochasticDescent, LocalDescent)
+    solver.name: solver for solver in (Normal, Newton, Lbfgs, GradientDescent, StochasticDescent, LocalDescent)
 }
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "GradientDescent",
     "Lbfgs",
     "LocalDescent",
+    "Newton",
     "Normal",
     "Solver",
     "State",

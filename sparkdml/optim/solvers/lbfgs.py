@@ -7,38 +7,27 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, Query
-from sparkdml.optim.solvers.base import Solver, State, StopReason, begin, empty, has_progressed, is_near
+from sparkdml.optim.solvers.base import Solver, StopReason, begin, empty, is_near
+from sparkdml.optim.solvers.line_search import BACKTRACKS, SearchState, aimed, is_accepted, moved_to, shortened
 from sparkdml.optim.solvers.quasi_newton import Model, has_curvature, inverse_times, with_pair
 
 MEMORY = 10  # pairs kept, as in pyspark.ml
-SUFFICIENT_DECREASE = 1e-4
-FLAT = 1e-6  # share of F within which slopes tell of a decrease better than F: Hager and Zhang's epsilon
-BACKTRACKS = 0.5 ** np.arange(1, 17)  # the steps of a line search, all tried in one pass
 PATIENCE = 20  # iterations without progress that end a fit at machine precision
 
 
 @dataclass(frozen=True, eq=False)
-class LbfgsState(State):
-    """Adds the memory and the search.
+class LbfgsState(SearchState):
+    """Adds the memory.
 
     Attributes
     ----------
     S, Y : the last steps and changes of the gradient, (m, n) each, oldest first.
-    direction : where the search goes from `point`, (n,), and `t` how far along it the next trial lies.
-    expected : the change of F that a full step was expected to bring, to first order; negative.
-    searching : the next query is a line search, since the trial was refused.
-    curvature, residual, stalled : the smallest curvature and KKT residual met, and iterations without progress.
+    curvature : the smallest met.
     """
 
     S: np.ndarray = field(default_factory=empty)
     Y: np.ndarray = field(default_factory=empty)
-    direction: np.ndarray = field(default_factory=empty)
-    t: float = 0.0
-    expected: float = 0.0
-    searching: bool = False
     curvature: float = np.inf
-    residual: float = np.inf
-    stalled: int = 0
 
 
 class Lbfgs(Solver[LbfgsState]):
@@ -63,17 +52,17 @@ class Lbfgs(Solver[LbfgsState]):
             return [problem.gradient_query(problem.start)]
         if state.searching:
             return [problem.line_query(state.point.theta, state.direction, BACKTRACKS)]
-        return [problem.gradient_query(state.point.theta + state.t * state.direction)]
+        return [problem.gradient_query(state.trial)]
 
     def step(self, problem: Problem, state: LbfgsState, answers: Sequence[GradientSums | LineSums]) -> LbfgsState:
         (answer,) = answers
         if isinstance(answer, LineSums):
-            return _shorten(problem, state, answer)
+            return shortened(problem, state, answer) or _forget(problem, state)
         if state.point is None:
             state = begin(state, problem, problem.point(problem.start, answer), self.max_iter)
             return _aim(problem, state) if state.stop is StopReason.RUNNING else state
-        point = problem.point(state.point.theta + state.t * state.direction, answer)
-        if _is_accepted(problem, state, point):
+        point = problem.point(state.trial, answer)
+        if is_accepted(problem, state, point):
             return self._accept(problem, state, point)
         if state.t < 1.0:  # the line search had found it lower: only rounding can be left
             return _forget(problem, state)
@@ -100,10 +89,7 @@ def _aim(problem: Problem, state: LbfgsState) -> LbfgsState:
         direction = model.minimize(theta, gradient, l1.strength) - theta
     else:
         direction = -inverse_times(state.S, state.Y, gradient, 1.0 / problem.lipschitz)
-    expected = _slope(gradient, direction, theta, l1.strength)
-    if expected < 0.0:
-        return replace(state, direction=direction, t=1.0, expected=expected, searching=False)
-    return _forget(problem, state)
+    return aimed(problem, state, direction) or _forget(problem, state)
 
 
 def _forget(problem: Problem, state: LbfgsState) -> LbfgsState:
@@ -113,54 +99,12 @@ def _forget(problem: Problem, state: LbfgsState) -> LbfgsState:
     return _aim(problem, replace(state, S=state.S[:0], Y=state.Y[:0]))
 
 
-def _shorten(problem: Problem, state: LbfgsState, answer: LineSums) -> LbfgsState:
-    """Take the best of the shorter steps that the line search tried."""
-    assert state.point is not None
-    objectives = problem.line_objectives(state.point.theta, state.direction, BACKTRACKS, answer)
-    bound = problem.objective(state.point) + SUFFICIENT_DECREASE * BACKTRACKS * state.expected
-    admissible = np.where(objectives <= bound, objectives, np.inf)
-    if not np.any(np.isfinite(admissible)):
-        return _forget(problem, state)
-    return replace(state, t=float(BACKTRACKS[np.argmin(admissible)]), searching=False)
-
-
-def _is_accepted(problem: Problem, state: LbfgsState, point: Point) -> bool:
-    """Sufficient decrease; measured by the slopes where the change of F is lost in rounding.
-
-    Source: W. Hager, H. Zhang, A New Conjugate Gradient Method with Guaranteed Descent (2005), approximate Wolfe.
-    """
-    assert state.point is not None
-    before, after = problem.objective(state.point), problem.objective(point)
-    if after <= before + SUFFICIENT_DECREASE * state.t * state.expected:
-        return True
-    gradient = problem.smooth_gradient(point)
-    slope = _slope(gradient, state.direction, point.theta, problem.penalty.l1.strength)
-    flat = slope <= (1.0 - 2.0 * SUFFICIENT_DECREASE) * -state.expected
-    return bool(flat and after <= before + FLAT * abs(before))
-
-
-def _slope(gradient: np.ndarray, direction: np.ndarray, theta: np.ndarray, l1: np.ndarray) -> float:
-    """The derivative of F along the direction, to first order; what leaves zero pays for it."""
-    change = np.where(theta != 0.0, np.sign(theta) * direction, np.abs(direction))
-    return float(gradient @ direction + l1 @ change)
-
-
 def _remember(problem: Problem, state: LbfgsState, point: Point) -> LbfgsState:
-    """Move to the point, keep its pair of step and change of gradient, and note the progress."""
+    """Move to the point, and keep its pair of step and change of gradient."""
     assert state.point is not None
     s = point.theta - state.point.theta
     y = problem.smooth_gradient(point) - problem.smooth_gradient(state.point)
-    before, after = problem.objective(state.point), problem.objective(point)
-    residual = float(np.linalg.norm(problem.residual(point)))
-    progress = has_progressed(before, after, state.residual, residual)
-    state = replace(
-        state,
-        point=point,
-        iterations=state.iterations + 1,
-        history=np.append(state.history, after),
-        residual=min(residual, state.residual),
-        stalled=0 if progress else state.stalled + 1,
-    )
+    state = moved_to(problem, state, point)
     if not has_curvature(s, y):
         return state
     S, Y = with_pair(state.S, state.Y, s, y, MEMORY)

@@ -1,0 +1,77 @@
+"""Linear systems of a positive semidefinite matrix, whose columns may depend on each other."""
+
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg
+
+
+class Semidefinite:
+    """A symmetric positive semidefinite matrix A, factored: by Cholesky, or by eigenvalues where columns are dependent.
+
+    Dependent columns are found by the condition number of the matrix scaled to a unit diagonal. A column whose diagonal
+    is zero is zero.
+
+    Parameters
+    ----------
+    A : (n, n), finite.
+
+    Attributes
+    ----------
+    rank : of A.
+
+    >>> Semidefinite(np.array([[2.0, 2.0], [2.0, 2.0]])).solve(np.array([4.0, 4.0]))
+    array([1., 1.])
+    """
+
+    def __init__(self, A: np.ndarray) -> None:
+        self.size = len(A)
+        self.free = np.flatnonzero(np.diag(A) > 0)
+        self.unit = 1.0 / np.sqrt(np.diag(A)[self.free])
+        scaled = A[np.ix_(self.free, self.free)] * np.outer(self.unit, self.unit)
+        self.factor: tuple[np.ndarray, bool] | None = None
+        try:
+            self.factor = _well_conditioned_factor(scaled)
+            self.rank = len(self.free)
+        except linalg.LinAlgError:
+            self.eigenvalues, self.vectors = linalg.eigh(scaled)
+            self.kept = self.eigenvalues > len(scaled) * np.finfo(float).eps * self.eigenvalues[-1] * 10
+            self.rank = int(np.count_nonzero(self.kept))
+
+    def solve(self, q: np.ndarray) -> np.ndarray:
+        """The solution of A v = q of least norm, (n,); of least squares and least norm where there is none."""
+        scaled = q[self.free] * self.unit
+        v = np.zeros(self.size)
+        if self.factor is not None:
+            v[self.free] = self.unit * linalg.cho_solve(self.factor, scaled)
+            return v
+        vectors = self.vectors[:, self.kept]
+        found = self.unit * (vectors @ ((vectors.T @ scaled) / self.eigenvalues[self.kept]))
+        v[self.free] = found - self._kernel @ (self._kernel.T @ found)
+        return v
+
+    @cached_property
+    def _kernel(self) -> np.ndarray:
+        """An orthonormal basis of what A sends to zero, of the columns that are not zero themselves."""
+        basis: np.ndarray = np.linalg.qr(self.vectors[:, ~self.kept] * self.unit[:, None])[0]
+        return basis
+
+    def inverse(self) -> np.ndarray | None:
+        """The inverse, (n, n), zero for the columns that are zero; None where columns are dependent."""
+        if self.factor is None:
+            return None
+        found = np.zeros((self.size, self.size))
+        lower, _ = linalg.lapack.dpotri(self.factor[0], lower=1)
+        both = np.tril(lower) + np.tril(lower, -1).T
+        found[np.ix_(self.free, self.free)] = both * np.outer(self.unit, self.unit)
+        return found
+
+
+def _well_conditioned_factor(A: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The Cholesky factor; raises `LinAlgError` where rounding would decide the solution."""
+    factor = linalg.cho_factor(A, lower=True)
+    if len(A):
+        rcond, _ = linalg.lapack.dpocon(factor[0], np.linalg.norm(A, 1), uplo="L")
+        if rcond < len(A) * np.finfo(float).eps:
+            raise linalg.LinAlgError("the columns are numerically dependent")
+    return factor
