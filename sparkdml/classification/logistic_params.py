@@ -8,10 +8,10 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasSolver, HasThreshold, HasThresholds
 
 from sparkdml.errors import ParamError
-from sparkdml.params import FitParams, HasSampling, choice, number
+from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
 
 FAMILIES = ("auto", "binomial", "multinomial")
-SOLVERS = ("auto", "l-bfgs", "gd", "sgd", "local-sgd")
+SOLVERS = ("auto", "newton", "irls", "l-bfgs", "gd", "sgd", "local-sgd")
 CLASSES = (0.0, 1.0)
 
 
@@ -39,7 +39,14 @@ def class_weight(value: Any) -> str | dict[float, float]:
 
 
 class LogisticRegressionParams(
-    FitParams, HasSolver, HasThreshold, HasProbabilityCol, HasThresholds, HasRawPredictionCol, HasSampling
+    FitParams,
+    HasSolver,
+    HasThreshold,
+    HasProbabilityCol,
+    HasThresholds,
+    HasRawPredictionCol,
+    HasSampling,
+    HasStandardErrors,
 ):
     """The Params of the estimator and of its model.
 
@@ -71,6 +78,7 @@ class LogisticRegressionParams(
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(solver="auto", family="auto", threshold=0.5, sampling="none", samplingRatio=1.0)
+        self._setDefault(computeStatistics=False, standardErrors="classical")
 
     def setThreshold(self, value: float) -> Self:
         """Set threshold, and clear thresholds."""

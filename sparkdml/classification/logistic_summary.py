@@ -7,6 +7,7 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkdml.evaluation import BinaryMetrics, binary_metrics
+from sparkdml.inference import Inferred
 from sparkdml.summary import Scoring, Summary, Training, TrainingSummary
 
 
@@ -17,7 +18,7 @@ class ClassScoring(Scoring):
     probabilityCol: str
 
 
-class LogisticRegressionSummary(Summary[BinaryMetrics]):
+class LogisticRegressionSummary(Inferred, Summary[BinaryMetrics]):
     """Metrics of the predicted classes; as in pyspark.ml, every metric honours the weights.
 
     Lists are in the order of `labels`, those that rows of positive weight have. The weighted averages are over the
