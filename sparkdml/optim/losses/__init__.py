@@ -2,10 +2,11 @@
 
 from sparkdml.optim.losses.base import Loss
 from sparkdml.optim.losses.logistic import Logistic
+from sparkdml.optim.losses.softmax import Softmax
 from sparkdml.optim.losses.squared_error import SquaredError
 
 # Those that a linear regression may take, and all.
 REGRESSION_LOSSES: dict[str, Loss] = {loss.name: loss for loss in (SquaredError(),)}
 LOSSES: dict[str, Loss] = {**REGRESSION_LOSSES, **{loss.name: loss for loss in (Logistic(),)}}
 
-__all__ = ["LOSSES", "REGRESSION_LOSSES", "Logistic", "Loss", "SquaredError"]
+__all__ = ["LOSSES", "REGRESSION_LOSSES", "Logistic", "Loss", "Softmax", "SquaredError"]
