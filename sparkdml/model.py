@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from pyspark.ml.base import PredictionModel
 from pyspark.ml.functions import array_to_vector
-from pyspark.ml.linalg import DenseVector, Vector
+from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
 from pyspark.ml.wrapper import JavaWrapper
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -25,6 +25,8 @@ SCORE_COL = "_sparkdml_score"
 
 class LinearModel(Persistable, PredictionModel[Vector]):
     """Base of the fitted models, whose score of a row is coefficients . features + intercept.
+
+    A model of C scores has a matrix of coefficients, a row a score, and a vector of intercepts.
 
     Attributes
     ----------
@@ -45,26 +47,40 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
     def __init__(
         self,
-        coefficients: DenseVector,
-        intercept: float,
+        coefficients: DenseVector | DenseMatrix | np.ndarray,
+        intercept: float | DenseVector | np.ndarray,
         feature_names: tuple[str, ...],
         summary: Any = None,
         feature_means: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        self.coefficients = coefficients
-        self.intercept = intercept
+        self._weights = np.atleast_2d(_numbers(coefficients))  # (C, d)
+        self._intercepts = np.atleast_1d(_numbers(intercept))  # (C,)
         self.featureNames = feature_names
         self.featureMeans = feature_means
         self._summary = summary
 
+    @property
+    def coefficients(self) -> DenseVector:
+        """One a feature, per unit of the feature."""
+        return dense(self._weights[0])
+
+    @property
+    def intercept(self) -> float:
+        """Zero where none was fitted."""
+        return float(self._intercepts[0])
+
     def to_pyspark(self) -> Any:
         """The model of `pyspark.ml` with the same coefficients and columns; it needs a running session."""
-        java_model = JavaWrapper._new_java_obj(self._java_class, self.uid, self.coefficients, float(self.intercept))
+        java_model = JavaWrapper._new_java_obj(self._java_class, self.uid, *self._java_arguments())
         model = self._pyspark_class(java_model)
         model._set(**self._twin_params())
         model._transfer_params_to_java()  # it does this itself in `transform`, but not in `predict` and `evaluate`
         return model
+
+    def _java_arguments(self) -> tuple[Any, ...]:
+        """What the model of `pyspark.ml` is made of."""
+        return self.coefficients, self.intercept
 
     def _twin_params(self) -> dict[str, Any]:
         """The Params that the model of `pyspark.ml` needs to do the same."""
@@ -110,11 +126,12 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         """The one number that says it all of a column that `transform` adds; `output` is the Param that names it."""
         return column
 
-    def _score_one(self, value: Vector) -> float:
-        """coefficients . features + intercept of one vector; a missing feature is its mean if there are means."""
+    def _score_one(self, value: Vector) -> np.ndarray:
+        """coefficients . features + intercept of one vector, (C,); a missing feature is its mean if there are means."""
         if self.featureMeans is not None:
             value = dense(np.where(np.isnan(value.toArray()), self.featureMeans, value.toArray()))
-        return float(self.coefficients.dot(value)) + self.intercept  # type: ignore[arg-type]
+        products = [dense(row).dot(value) for row in self._weights]  # type: ignore[arg-type]
+        return np.array(products) + self._intercepts
 
     def _scoring(self, dataset: DataFrame | None) -> Scoring:
         """How to score a table with this model as it is now; columns that it does not add get their default names."""
@@ -135,7 +152,8 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values: dict[str, Any] = {"featureNames": list(self.featureNames), "summary": None}
-        found = {"coefficients": self.coefficients.toArray(), "intercept": np.array([self.intercept])}
+        weights = self._weights if len(self._weights) > 1 else self._weights[0]
+        found = {"coefficients": weights, "intercept": self._intercepts}
         if self.featureMeans is not None:
             found["featureMeans"] = self.featureMeans
         if self._summary is not None:
@@ -152,13 +170,14 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         }
         means = arrays.pop("featureMeans", None)
         require(set(arrays) == {"coefficients", "intercept"}, "the model has unknown or missing arrays")
-        shapes = (arrays["coefficients"].shape, arrays["intercept"].shape)
-        require(shapes == ((len(names),), (1,)), "the coefficients do not match the features' names")
+        weights, intercepts = np.atleast_2d(arrays["coefficients"]), arrays["intercept"]
+        fit = intercepts.ndim == 1 and weights.shape == (len(intercepts), len(names))
+        require(fit, "the coefficients do not match the features' names")
         require(means is None or means.shape == (len(names),), "the means do not match the features' names")
-        summary = None
+        model = cls(weights, intercepts, names, None, means)
         if values["summary"] is not None:
-            summary = cls._training_summary_class._from_content(values["summary"], summary_arrays, names)
-        return cls(dense(arrays["coefficients"]), float(arrays["intercept"][0]), names, summary, means)
+            model._summary = model._training_summary_class._from_content(values["summary"], summary_arrays, names)
+        return model
 
     def _features(self) -> str | list[str]:
         """The features column, or the columns that are features."""
@@ -196,6 +215,17 @@ def _as_vector(dataset: DataFrame, columns: Columns, size: int, means: list[floa
 def _present_or(number: Column, otherwise: Column) -> Column:
     """The number, or what stands for it where it is null or NaN."""
     return F.coalesce(F.nanvl(number, F.lit(None).cast("double")), otherwise)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """A number, an array, or a vector or matrix of pyspark.ml as an array."""
+    return np.asarray(values.toArray() if hasattr(values, "toArray") else values, float)
+
+
+def matrix(values: np.ndarray) -> DenseMatrix:
+    """An array of two dimensions as a matrix of pyspark.ml."""
+    rows, columns = values.shape
+    return DenseMatrix(rows, columns, values.ravel(), True)
 
 
 def dense(values: np.ndarray) -> DenseVector:

@@ -90,7 +90,8 @@ def test_a_report_has_the_metrics_of_scikit_learn_and_its_pictures(run: Run, mod
 
 
 def test_other_labels_and_other_models_are_refused(run: Run, model: str, tmp_path: Path) -> None:
-    refused = run("train_logreg", "--input", SAMPLE, *ARGV, "--with-column", "malignant=malignant * 2")
+    argv = ("--input", SAMPLE, *ARGV, "--with-column", "malignant=malignant * 2", "--family", "binomial")
+    refused = run("train_logreg", *argv)
     assert (refused.code, "212 labels other than 0 and 1 (such as 2)" in refused.result["error"]) == (65, True)
     refused = run("evaluate", "--model", model, "--input", SAMPLE, "--label", "mean_radius")
     assert (refused.code, "distinct labels" in refused.result["error"]) == (65, True)
@@ -143,7 +144,7 @@ def test_classes_get_weights_and_a_column_says_which_rows_validate(run: Run, tmp
     assert set(plain.result["metrics"]) == {"log_loss", "pseudo_r2"}
     for wrong, told in (
         (("--class-weight", "even"), "neither 'balanced' nor weights of labels"),
-        (("--class-weight", "2=1"), "a binomial model has the labels 0 and 1"),
+        (("--class-weight", "2=1"), "the labels are 0 and 1"),
         (("--patience", "2"), "patience is for early stopping"),
     ):
         refused = run("train_logreg", *argv, *wrong)

@@ -1,10 +1,12 @@
 """Classification, with the import path of pyspark.ml: `from sparkdml.classification import LogisticRegression`."""
 
-from sparkdml.classification.logistic_regression import LogisticRegression, LogisticRegressionModel
+from sparkdml.classification.logistic_model import LogisticRegressionModel
+from sparkdml.classification.logistic_regression import LogisticRegression
 from sparkdml.classification.logistic_summary import (
     BinaryLogisticRegressionSummary,
     BinaryLogisticRegressionTrainingSummary,
     LogisticRegressionSummary,
+    LogisticRegressionTrainingSummary,
 )
 
 __all__ = [
@@ -13,4 +15,5 @@ __all__ = [
     "LogisticRegression",
     "LogisticRegressionModel",
     "LogisticRegressionSummary",
+    "LogisticRegressionTrainingSummary",
 ]

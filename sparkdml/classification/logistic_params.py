@@ -12,7 +12,6 @@ from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, n
 
 FAMILIES = ("auto", "binomial", "multinomial")
 SOLVERS = ("auto", "newton", "irls", "l-bfgs", "gd", "sgd", "local-sgd")
-CLASSES = (0.0, 1.0)
 
 
 def class_weight(value: Any) -> str | dict[float, float]:
@@ -50,12 +49,14 @@ class LogisticRegressionParams(
 ):
     """The Params of the estimator and of its model.
 
-    `threshold` and `thresholds` say the same in two ways: [t0, t1] is the threshold t1 / (t0 + t1). Setting one
-    clears the other; where both are set at once, in a constructor or a param map, they must agree to 1e-5.
+    Of two classes `threshold` and `thresholds` say the same in two ways: [t0, t1] is the threshold t1 / (t0 + t1).
+    Setting one clears the other; where both are set at once, in a constructor or a param map, they must agree to 1e-5.
+    Of more classes `thresholds` has a number for each, and the class of the largest probability / threshold is
+    predicted; `threshold` has no part in that.
     """
 
     solver = choice("solver", "the method of minimization.", SOLVERS)
-    family = choice("family", "the distribution of the label; multinomial is not there yet.", FAMILIES)
+    family = choice("family", "binomial for 2 classes, multinomial for more; auto looks at the labels.", FAMILIES)
     threshold = number("threshold", "a row whose probability of a 1 is above this is predicted a 1.", 0.0, 1.0)
 
     def _thresholds(value: Any) -> list[float]:
@@ -65,7 +66,11 @@ class LogisticRegressionParams(
         return found
 
     thresholds: Param[list[float]] = Param(
-        Params._dummy(), "thresholds", "threshold as two numbers: t0, t1 stands for t1 / (t0 + t1).", _thresholds
+        Params._dummy(),
+        "thresholds",
+        "a number for each class, whose probabilities are divided by them: of 2, t0, t1 is the threshold "
+        "t1 / (t0 + t1).",
+        _thresholds,
     )
 
     classWeight: Param[Any] = Param(
@@ -86,9 +91,13 @@ class LogisticRegressionParams(
         return self
 
     def getThreshold(self) -> float:
-        """The threshold, also where it is given by `thresholds`; ParamError where both are set and disagree."""
+        """The threshold, also where it is given by `thresholds`; ParamError where both disagree or it is none."""
         self._check_thresholds()
-        return _equivalent(self.getOrDefault("thresholds")) if self.isSet("thresholds") else self._plain_threshold()
+        if not self.isSet("thresholds"):
+            return self._plain_threshold()
+        if len(thresholds := self.getOrDefault("thresholds")) != 2:
+            raise ParamError(f"thresholds={thresholds!r} are no single threshold, which two classes have.")
+        return _equivalent(thresholds)
 
     def setThresholds(self, value: Sequence[float]) -> Self:
         """Set thresholds, and clear threshold."""
@@ -102,30 +111,42 @@ class LogisticRegressionParams(
             return list(self.getOrDefault("thresholds"))
         return [1.0 - self._plain_threshold(), self._plain_threshold()]
 
-    def _check_class_weight(self) -> None:
-        """Refuse weights of classes that a binomial model has not, and no weight at all."""
+    def _check_class_weight(self, classes: int) -> None:
+        """Refuse weights of classes that there are not, and no weight at all."""
         weights = self.getOrDefault("classWeight") if self.isDefined("classWeight") else {}
         if weights == "balanced":
             return
-        if other := sorted(set(weights) - set(CLASSES)):
-            raise ParamError(f"classWeight names the label {other[0]:g}: a binomial model has the labels 0 and 1.")
-        if not any(weights.get(label, 1.0) for label in CLASSES):
-            raise ParamError("classWeight is zero for both labels, so that no row counts: one must be positive.")
+        if other := sorted(set(weights) - set(range(classes))):
+            raise ParamError(f"classWeight names the label {other[0]:g}: the labels are {_told(classes)}.")
+        if not any(weights.get(label, 1.0) for label in range(classes)):
+            raise ParamError("classWeight is zero for all labels, so that no row counts: one must be positive.")
 
     def _plain_threshold(self) -> float:
         return float(self.getOrDefault("threshold"))
 
-    def _check_thresholds(self) -> None:
+    def _check_thresholds(self, classes: int | None = None) -> None:
+        """Refuse thresholds that contradict the threshold, or are not as many as the classes where these are known."""
         if not self.isSet("thresholds"):
             return
         thresholds = self.getOrDefault("thresholds")
+        if classes not in (None, len(thresholds)):
+            raise ParamError(
+                f"thresholds={thresholds!r} are {len(thresholds)} numbers, and the labels are {_told(classes)}: give "
+                "one a class."
+            )
+        if not self.isSet("threshold"):
+            return
         if len(thresholds) != 2:
-            raise ParamError(f"thresholds={thresholds!r}: a binomial model needs two of them.")
-        if self.isSet("threshold") and abs(self._plain_threshold() - _equivalent(thresholds)) >= 1e-5:
+            raise ParamError(f"threshold={self._plain_threshold():g} is for two classes: clear it, or thresholds.")
+        if abs(self._plain_threshold() - _equivalent(thresholds)) >= 1e-5:
             raise ParamError(
                 f"threshold={self._plain_threshold():g} and thresholds={thresholds!r}, which stand for "
                 f"{_equivalent(thresholds):g}, contradict each other: set one of them."
             )
+
+
+def _told(classes: int | None) -> str:
+    return "0 and 1" if classes == 2 else f"0 to {(classes or 1) - 1}"
 
 
 def _equivalent(thresholds: Sequence[float]) -> float:

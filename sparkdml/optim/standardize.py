@@ -12,7 +12,7 @@ def standardized_problem(
     *,
     mean: np.ndarray,
     deviation: np.ndarray,
-    label_mean: float,
+    label_mean: float | np.ndarray,
     regParam: float,
     elasticNetParam: float,
     fitIntercept: bool,
@@ -29,7 +29,7 @@ def standardized_problem(
     ----------
     loss : the pointwise loss.
     mean, deviation : of each column, weighted, (d,).
-    label_mean : the start is the best constant prediction, link(label_mean).
+    label_mean : the start is the best constant prediction, link(label_mean); of classes, the share of each.
     regParam, elasticNetParam : of the penalty regParam (a ||v||_1 + (1 - a) / (2 l2_divisor) ||v||^2), where v_j is
         deviation_j w_j with `standardization`, else w_j.
     fitIntercept, standardization : as in pyspark.ml.

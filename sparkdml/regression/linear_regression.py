@@ -258,7 +258,7 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
 
     def predict(self, value: Vector) -> float:
         """The prediction for one vector of features."""
-        return self._score_one(value)
+        return float(self._score_one(value)[0])
 
     def __repr__(self) -> str:
         return f"LinearRegressionModel: uid={self.uid}, numFeatures={self.numFeatures}"
