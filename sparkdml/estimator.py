@@ -16,6 +16,7 @@ from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import quoted
 from sparkdml.blocks.stats import Statistics
+from sparkdml.bounds import HasBounds
 from sparkdml.checks import (
     VALIDATES,
     check_packed,
@@ -147,6 +148,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             mean=statistics.center[:-1],
             deviation=deviation,
             shift=gram_shift(statistics),
+            bounds=self._bounds(loss.margins, len(deviation)) if isinstance(self, HasBounds) else None,
             **{"label_mean": float(statistics.center[-1]), **chosen, **more},
         )
         return replace(problem, fold=self._held_out, aggregation=self.getOrDefault("aggregation"))
@@ -188,7 +190,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
         """The raw coefficients (C, d) and intercepts (C,) of the model of a fit."""
         assert fit.state.point is not None
-        w, b = fit.problem.raw(fit.state.point.theta)
+        w, b = fit.problem.solution(fit.state.point.theta)
         return w.T, b + self._intercept_shift(data)
 
     def _initial_model(self) -> Any:

@@ -124,6 +124,8 @@ def check_errors(params: Params) -> None:
     asked = "computeStatistics=True" if kind == CLASSICAL else f"standardErrors={kind!r}"
     if params.getOrDefault("regParam") * params.getOrDefault("elasticNetParam") > 0.0:
         raise ParamError(f"{asked}: an L1 penalty has no standard errors; set elasticNetParam=0.")
+    if getattr(params, "_is_bounded", False):
+        raise ParamError(f"{asked}: with bounds there are no standard errors; clear one of them.")
     if (aggregation := params.getOrDefault("aggregation")) != WEIGHTED_MEAN:
         raise ParamError(f"{asked}: there are no standard errors with aggregation={aggregation!r}.")
     if params.hasParam("sampling") and params.getOrDefault("sampling") == "oversample":

@@ -11,7 +11,7 @@ FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 
 BOTTOM = {"errors", "arrays", "saved", "storage", "text"}
 SHARED = {"estimator", "model", "params", "checks", "solver_choice", "summary", "inference", "evaluation"}
-SHARED |= {"persistence"}
+SHARED |= {"persistence", "bounds"}
 FACE = SHARED | {"regression", "classification", "datasets"}
 BELOW = {
     "errors": set(),

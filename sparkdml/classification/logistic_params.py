@@ -7,6 +7,7 @@ from typing import Any, Self
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasSolver, HasThreshold, HasThresholds
 
+from sparkdml.bounds import HasBounds
 from sparkdml.errors import ParamError
 from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
 
@@ -46,6 +47,7 @@ class LogisticRegressionParams(
     HasRawPredictionCol,
     HasSampling,
     HasStandardErrors,
+    HasBounds,
 ):
     """The Params of the estimator and of its model.
 

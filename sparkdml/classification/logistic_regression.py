@@ -57,7 +57,7 @@ class LogisticRegression(
 
     Parameters
     ----------
-    Those of pyspark.ml, with its defaults, but for the bounds on coefficients and intercepts, and
+    Those of pyspark.ml, with its defaults, and
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     family : "binomial", "multinomial", or "auto": binomial for the labels 0 and 1, else multinomial.
     thresholds : a positive number for each class; the class of the largest probability / threshold is predicted.
@@ -79,6 +79,10 @@ class LogisticRegression(
         the summary's metrics, are those of the whole table. The objective history is that of the rows taken.
     validationIndicatorCol, validationFraction, patience : early stopping, as in
         `sparkdml.regression.LinearRegression`. Rows that validate have the weights of their classes too.
+    lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box
+        of the coefficients (K, d), or (1, d) of a binomial model, and of the intercepts (K,) or (1,); a number is for
+        all of them, and an infinite one is no bound. They go with any penalty, and with every solver but "local-sgd".
+        With a bound nothing is made to sum to zero. A column that never changes still gets the coefficient zero.
 
     Raises
     ------
@@ -144,6 +148,10 @@ class LogisticRegression(
         seed: int = 0,
         computeStatistics: bool = False,
         standardErrors: str = "classical",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -192,6 +200,10 @@ class LogisticRegression(
         seed: int = 0,
         computeStatistics: bool = False,
         standardErrors: str = "classical",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> Self:
         """Set the Params that are given; raises ParamError where threshold and thresholds contradict each other."""
         self._set(**self._input_kwargs)
@@ -235,6 +247,8 @@ class LogisticRegression(
         self._check_class_weight(classes)
         self._check_thresholds(classes)
         self._check_initial_model(loss)
+        if data.sampling and (bounds := self._bounds(1, len(data.feature_names))) and bounds.on_intercepts:
+            raise ParamError(f"{data.sampling} moves the intercept, which has a bound: clear the bound, or sampling.")
         class_weights = self._class_weights(data)
         statistics = self._statistics(data, class_weights)
         deviation = np.sqrt(statistics.sample_variance[:-1])
@@ -291,6 +305,8 @@ class LogisticRegression(
         if fit.problem.loss.margins == 1:
             return W, b
         penalty = fit.problem.penalty
+        if penalty.has_box:
+            return W, b
         if not penalty.has_l1 and not np.any(penalty.l2.strength):
             W = W - W.mean(axis=0)
         return W, b - b.mean()

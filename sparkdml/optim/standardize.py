@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sparkdml.optim.bounds import Bounds
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.penalties import elastic_net
 from sparkdml.optim.problem import Problem
@@ -19,6 +20,7 @@ def standardized_problem(
     standardization: bool,
     shift: np.ndarray,
     l2_divisor: float = 1.0,
+    bounds: Bounds | None = None,
 ) -> Problem:
     """The problem whose variables are u_j = scale_j w_j and the margin of the average row.
 
@@ -34,9 +36,12 @@ def standardized_problem(
         deviation_j w_j with `standardization`, else w_j.
     fitIntercept, standardization : as in pyspark.ml.
     shift : where a Gram matrix is centred, (d + 1,).
+    bounds : of w and the intercepts, or None. Where an intercept has one, columns are not centred, since the bound
+        would otherwise couple it with the coefficients.
     """
-    center = mean if fitIntercept else np.zeros_like(mean)
-    scale = deviation if fitIntercept else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
+    centred = fitIntercept and not (bounds is not None and bounds.on_intercepts)
+    center = mean if centred else np.zeros_like(mean)
+    scale = deviation if centred else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
     unit = deviation if standardization else np.ones_like(deviation)
     factor = np.divide(unit, scale, out=np.zeros_like(scale), where=scale > 0.0)
     strengths = np.repeat(factor, loss.margins)
@@ -45,4 +50,6 @@ def standardized_problem(
         strengths = np.append(strengths, np.zeros(loss.margins))
         start = np.append(start, loss.link(np.asarray(label_mean)))
     penalty = elastic_net(regParam, elasticNetParam, l1_units=strengths, l2_units=strengths**2 / l2_divisor)
-    return Problem(loss, penalty, center, scale, fitIntercept, start, shift)
+    if bounds is not None:
+        penalty = penalty.within(*bounds.scaled(scale, len(start)))
+    return Problem(loss, penalty, center, scale, fitIntercept, penalty.l1.clip(start), shift, bounds=bounds)

@@ -87,6 +87,10 @@ class LinearRegression(
         few corrupted partitions are outvoted, in the means and deviations that standardize too. Rows should be spread
         over the partitions at random, many to each: what differs between partitions is taken for noise. The metrics are
         those of all rows.
+    lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box
+        of the coefficients, a number for all (0 as a lower one: no coefficient is negative) or a matrix (1, d), and
+        of the intercept. An infinite number is no bound. They go with any penalty, and with every solver but
+        "local-sgd"; there are then no standard errors. A column that never changes still gets the coefficient zero.
 
     Raises
     ------
@@ -143,6 +147,10 @@ class LinearRegression(
         patience: int = 5,
         seed: int = 0,
         standardErrors: str = "classical",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -185,6 +193,10 @@ class LinearRegression(
         patience: int = 5,
         seed: int = 0,
         standardErrors: str = "classical",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)
