@@ -149,3 +149,30 @@ def test_classes_get_weights_and_a_column_says_which_rows_validate(run: Run, tmp
     ):
         refused = run("train_logreg", *argv, *wrong)
         assert (refused.code, told in refused.result["error"]) == (64, True)
+
+
+def test_a_job_of_more_than_two_classes(run: Run, spark: SparkSession, tmp_path: Path) -> None:
+    argv = ("--input", SAMPLE, "--label", "size", "--reg-param", "0.01", "--lower-bounds-on-coefficients", "-0.5")
+    argv += ("--features", "mean_texture,mean_smoothness,mean_area", "--output", tmp_path / "model")
+    size = ("--with-column", "size=CAST(mean_radius > 12 AS INT) + CAST(mean_radius > 15 AS INT)")
+    ended = run("train_logreg", *argv, *size)
+    assert ended.code == 0, ended.result
+    assert ended.result["metrics"]["accuracy"] > 0.8
+    assert all(each in ended.out for each in ("Class 2", "log loss"))
+    report = ("--model", tmp_path / "model", "--input", SAMPLE, *size, "--output", tmp_path / "report", "--plots")
+    evaluated = run("evaluate", *report)
+    assert evaluated.code == 0, evaluated.result
+    assert evaluated.result["metrics"] == pytest.approx(ended.result["metrics"], rel=1e-9)
+    pictures = sorted(path.name for path in (tmp_path / "report").glob("*.png"))
+    assert pictures == ["calibration.png", "confusion.png"]
+    argv = ("--model", tmp_path / "model", "--input", SAMPLE, "--output", tmp_path / "scores")
+    assert run("predict", *argv, "--probability-col", "p").code == 0
+    found = spark.read.parquet(str(tmp_path / "scores")).toPandas()
+    assert set(found.prediction) == {0.0, 1.0, 2.0}
+    assert found.p.between(1 / 3, 1.0).all()
+    record = json.loads((Path(ended.result["model"]).parent / "run.json").read_text())
+    assert record["configuration"]["params"]["lowerBoundsOnCoefficients"] == -0.5
+    for wrong, told in (("[[0,0]]", "must be (3, 1)"), ("low", "is not a value of lowerBounds")):
+        flag = f"--lower-bounds-on-coefficients={wrong}"
+        refused = run("train_logreg", "--input", SAMPLE, "--label", "size", *size, "--features", "mean_area", flag)
+        assert (refused.code, told in refused.result["error"]) == (64, True)
