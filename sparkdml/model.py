@@ -1,5 +1,6 @@
 """What the models share: features by name, scoring inside the JVM, persistence."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
@@ -12,11 +13,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType
 
+from sparkdml.array_model import KINDS, ArrayModel
 from sparkdml.arrays import require
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import numbers_of, quoted, resolve_features
 from sparkdml.errors import ColumnError, StatisticsError
 from sparkdml.persistence import Persistable
+from sparkdml.sklearn_twin import sklearn_twin
 from sparkdml.summary import Scoring, Summary, TrainingSummary
 
 VECTOR_COL = "_sparkdml_features"
@@ -77,6 +80,50 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         model._set(**self._twin_params())
         model._transfer_params_to_java()  # it does this itself in `transform`, but not in `predict` and `evaluate`
         return model
+
+    @classmethod
+    def from_pyspark(cls, model: Any, featureNames: Sequence[str] | None = None) -> Self:
+        """A fitted model of `pyspark.ml` as one of ours, with its coefficients, columns and Params.
+
+        Parameters
+        ----------
+        model : of the class that `to_pyspark` gives.
+        featureNames : (d,); by default features[0], features[1], ..., after the features column.
+
+        Raises
+        ------
+        TypeError : the model is of another class.
+        ColumnError : there are more or fewer names than features.
+        """
+        if not isinstance(model, cls._pyspark_class):
+            expected = cls._pyspark_class.__name__
+            raise TypeError(
+                f"from_pyspark needs a {expected} of pyspark.ml, not {type(model).__module__}.{type(model).__name__}."
+            )
+        names = tuple(featureNames or (f"{model.getFeaturesCol()}[{j}]" for j in range(model.numFeatures)))
+        if len(names) != model.numFeatures:
+            raise ColumnError(f"{len(names)} names for {model.numFeatures} features: featureNames needs one for each.")
+        weights, intercepts = cls._of_twin(model)
+        ours = cls(weights, intercepts, names)
+        for param in model.params:
+            if model.isSet(param) and ours.hasParam(param.name):
+                ours._set(**{param.name: model.getOrDefault(param)})
+        return ours._resetUid(model.uid)
+
+    @classmethod
+    def _of_twin(cls, model: Any) -> tuple[Any, Any]:
+        """The coefficients and the intercept of a model of `pyspark.ml`."""
+        return model.coefficients, model.intercept
+
+    def to_arrays(self) -> ArrayModel:
+        """The model as one that scores NumPy arrays in this process; what `sparkdml.load_model` loads."""
+        params = {param.name: value for param, value in self.extractParamMap().items()}
+        kind = KINDS[type(self).__name__]
+        return kind(self._weights, self._intercepts, self.featureNames, self.featureMeans, params)
+
+    def to_sklearn(self) -> Any:
+        """The fitted estimator of scikit-learn that predicts the same; see `sparkdml.sklearn_twin`."""
+        return sklearn_twin(self.to_arrays())
 
     def _java_arguments(self) -> tuple[Any, ...]:
         """What the model of `pyspark.ml` is made of."""

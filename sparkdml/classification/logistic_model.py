@@ -113,6 +113,10 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
         raw = self.predictRaw(value).toArray()
         return dense(softmax(raw) if self._is_multinomial else expit(raw))
 
+    @classmethod
+    def _of_twin(cls, model: Any) -> tuple[Any, Any]:
+        return model.coefficientMatrix, model.interceptVector
+
     def _java_arguments(self) -> tuple[Any, ...]:
         return self.coefficientMatrix, self.interceptVector, self.numClasses, self._is_multinomial
 
