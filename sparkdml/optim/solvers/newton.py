@@ -28,7 +28,7 @@ class Newton(Solver[NewtonState]):
     The model's matrix is the expected Hessian, so that for generalized linear models this is iteratively reweighted
     least squares. The gradient and the Hessian at a trial take one pass; a refused trial takes a second, which tries 16
     shorter steps at once. Along dependent columns the step is the shortest; where the loss is flat, as at margins
-    beyond the reach of floating point, it goes down the gradient. With L1 or a box the model is minimized by coordinate descent.
+    beyond the reach of floating point, it goes down the gradient. With L1 or in a box it descends by coordinates.
 
     The length of the next step estimates the distance to the minimizer, by which the method stops: near the minimizer
     each step squares the error.
