@@ -138,7 +138,10 @@ def test_a_huge_box_is_none(loss: str, penalty: str) -> None:
         if name == "sgd" or SOLVERS[name]().refusal(free):
             continue
         fits = [solve(rows.local(), each, name, max_iter=3000) for each in (free, huge)]
-        np.testing.assert_allclose(theta_of(fits[1]), theta_of(fits[0]), atol=1e-8, err_msg=name)
+        found, expected = (theta_of(fit).reshape(-1, LOSSES[loss].margins) for fit in fits)
+        if loss == "softmax" and penalty == "none":  # what all classes share says nothing
+            found, expected = (theta - theta.mean(axis=1, keepdims=True) for theta in (found, expected))
+        np.testing.assert_allclose(found, expected, atol=1e-7, err_msg=name)
 
 
 def test_a_solver_that_takes_no_box_says_so() -> None:

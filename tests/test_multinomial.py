@@ -25,7 +25,7 @@ RNG = np.random.default_rng(11)
 Z = X @ RNG.normal(size=(D, K)) + RNG.gumbel(size=(N, K)) * 2.0
 Y = np.argmax(Z, axis=1).astype(float)
 S = RNG.exponential(size=N) * (RNG.random(N) < 0.9)
-SOLVERS = ("l-bfgs", "gd", "local-sgd")
+SOLVERS = ("l-bfgs", "newton", "gd", "local-sgd")
 EXACT: dict[str, Any] = {"tol": 1e-12, "maxIter": 3000}
 SETTINGS: list[dict[str, Any]] = [
     {},
