@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from java_random import JavaRandom, XorShiftRandom
 from problems import Rows
+from pyspark.ml.linalg import DenseMatrix, DenseVector
 from pyspark.sql import DataFrame, SparkSession
 from reference_data import linear, read
 
@@ -30,17 +31,34 @@ def told(case: dict[str, Any], solver: str) -> str:
 
 
 def frame(spark: SparkSession, rows: Rows) -> DataFrame:
-    parts = {"label": rows.label, "weight": rows.weights}
-    return spark.createDataFrame(pa.table({"features": rows.features.tolist(), **parts}))
+    columns = {"features": rows.features.tolist(), "label": rows.label, "weight": rows.weights}
+    return spark.createDataFrame(pa.table(columns if rows.offset is None else columns | {"offset": rows.offset}))
+
+
+def param(name: str, value: Any) -> Any:
+    """Bounds as the linear algebra of pyspark."""
+    if name.endswith("OnCoefficients"):
+        return DenseMatrix(*np.shape(value), np.ravel(value), True)
+    return DenseVector(value) if name.endswith("OnIntercepts") else value
 
 
 def fitted(spark: SparkSession, case: dict[str, Any], solver: str) -> Any:
     """The model; cases whose metrics need the rows are fitted to a DataFrame."""
     kind = getattr(regression, case["estimator"], None) or getattr(classification, case["estimator"])
-    rows, estimator = case["rows"](), kind(**case["params"], solver=solver)
+    rows: Rows = case["rows"]()
+    estimator = kind(**{name: param(name, value) for name, value in case["params"].items()}, solver=solver)
     if not case.get("frame"):
         return estimator.fit(rows.local())
-    return estimator.setWeightCol("weight").fit(frame(spark, rows))
+    columns = {"weightCol": "weight"} if rows.offset is None else {"weightCol": "weight", "offsetCol": "offset"}
+    return estimator.setParams(**columns).fit(frame(spark, rows))
+
+
+def told_by(model: Any, name: str) -> np.ndarray:
+    """An attribute of a model or of its summary; "residuals.working" are those of the rows."""
+    if name.startswith("residuals."):
+        return np.ravel(model.summary.residuals(name.removeprefix("residuals.")).collect())
+    value = attrgetter(name)(model)
+    return value.toArray() if hasattr(value, "toArray") else np.array(value, float)
 
 
 def tolerance(case: dict[str, Any], kind: str, name: str) -> float:
@@ -49,17 +67,25 @@ def tolerance(case: dict[str, Any], kind: str, name: str) -> float:
     return found.get(name, 0.0) if isinstance(found, dict) else found
 
 
-def array(value: Any) -> np.ndarray:
-    return value.toArray() if hasattr(value, "toArray") else np.array(value, float)
-
-
 @pytest.mark.filterwarnings("ignore::sparkdml.errors.DataWarning")
 @pytest.mark.parametrize(("case", "solver"), [pytest.param(*each, id=told(*each)) for each in CASES])
 def test_what_spark_expects_holds(case: dict[str, Any], solver: str, spark: SparkSession) -> None:
     model = fitted(spark, case, solver)
     for name, expected in case["expected"].items():
+        found = told_by(model, name)
+        if name in case.get("shifted", []):
+            found = found - np.mean(found - expected, axis=0)
         within = {kind: tolerance(case, kind, name) for kind in ("rtol", "atol")}
-        np.testing.assert_allclose(array(attrgetter(name)(model)), expected, **within, err_msg=name)
+        np.testing.assert_allclose(found, expected, **within, err_msg=name)
+        if name in case.get("centred", []):
+            np.testing.assert_allclose(found.sum(axis=0), 0.0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "spelled"), [("family", "biNoMial", "binomial"), ("solver", "L-BFGS", "l-bfgs")]
+)
+def test_upper_and_lower_case_are_the_same(name: str, value: str, spelled: str) -> None:
+    assert classification.LogisticRegression(**{name: value}).getOrDefault(name) == spelled
 
 
 @pytest.mark.parametrize("seed", [0, 42, -7, 1 << 40])
