@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from scipy.integrate import trapezoid
 
 from sparkdml.blocks.schema import find_type, numbers_of, quoted, resolve_columns, select_columns
-from sparkdml.blocks.scored import SCHEMA, Score, Scored, ScoredClasses, ScoredNumbers
+from sparkdml.blocks.scored import SCHEMA, Score, Scored, ScoredClasses, ScoredNumbers, Scorer
 from sparkdml.blocks.violations import Violations
 from sparkdml.errors import DataError
 
@@ -166,7 +166,7 @@ def regression_metrics(
     ColumnError, ColumnTypeError : a column does not exist or is not numeric.
     DataError : a value is missing or infinite (with `skip`, such rows are left out), or there are no rows.
     """
-    scored = _total(ScoredNumbers, predictions, [prediction], label, weight, skip)
+    scored = total_of(ScoredNumbers, predictions, [prediction], label, weight, skip)
     weight_sum = scored.moments.weight
     (prediction_mean, label_mean), (prediction_m2, label_m2) = scored.moments.mean, scored.moments.m2
     (absolute, residual_mean), (_, residual_m2) = scored.residuals.mean, scored.residuals.m2
@@ -202,7 +202,7 @@ def binary_metrics(
     if isinstance(find_type(predictions.schema, probability), VectorUDT):
         of_one = numbers_of(quoted(probability))[1].alias(probability)
         predictions = predictions.select(*map(quoted, filter(None, (label, prediction, weight))), of_one)
-    scored = _total(ScoredClasses, predictions, [probability, prediction], label, weight, skip)
+    scored = total_of(ScoredClasses, predictions, [probability, prediction], label, weight, skip)
     require_binary(scored.moments.labels, label)
     p, _, y = scored.moments.mean
     return BinaryMetrics(
@@ -234,8 +234,8 @@ def require_binary(labels: dict[float, tuple[int, float]] | None, column: str) -
         )
 
 
-def _total(
-    kind: type[S], predictions: DataFrame, features: Sequence[str], label: str, weight: str | None, skip: bool
+def total_of(
+    kind: Scorer[S], predictions: DataFrame, features: Sequence[str], label: str, weight: str | None, skip: bool
 ) -> S:
     """The sums of all partitions, by one job; raises as `regression_metrics` says."""
     columns = resolve_columns(predictions.schema, features, label, weight)
@@ -244,7 +244,7 @@ def _total(
     violations = reduce(Violations.merge, (found for _, found in records), Violations())
     if bad := violations.fatal(skip):
         raise DataError(bad.sentence())
-    total: S | None = reduce(kind.merge, (part for part, _ in records)) if records else None
+    total: S | None = reduce(lambda a, b: a.merge(b), (part for part, _ in records)) if records else None
     if total is None or total.moments.weight == 0.0:
         raise DataError("there are no rows of positive weight to evaluate.")
     return total
