@@ -17,7 +17,7 @@ BELOW = {
     "errors": set(),
     "arrays": {"errors"},
     "saved": {"errors", "arrays"},
-    "array_model": {"errors", "arrays", "saved"},
+    "array_model": {"errors", "arrays", "saved", "optim"},
     "storage": {"errors"},
     "text": set(),
     "optim": {"errors", "arrays"},
