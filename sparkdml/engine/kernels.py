@@ -118,7 +118,7 @@ class GradientKernel:
         X, y = block.features, block.label[:, None]
         z = margins(block, self.W, self.b)
         s = self.weights.outside(block)
-        self.value += np.einsum("nk,nk->k", s, self.loss.value(y, z))
+        self.value += weighted(s, self.loss.value(y, z))
         R = self.loss.gradient(y, z) * s[..., None]
         self.G += X.T @ R.reshape(block.rows, -1)
         self.g += R.sum(axis=0)
@@ -153,7 +153,7 @@ class LineKernel:
         y = block.label[:, None]
         for t, steps in enumerate(self.steps.T):
             at = z + steps[:, None] * dz
-            self.values[:, t] += np.einsum("nk,nk->k", s, self.loss.value(y, at))
+            self.values[:, t] += weighted(s, self.loss.value(y, at))
             self.slopes[:, t] += np.einsum("nk,nkc,nkc->k", s, self.loss.gradient(y, at), dz)
         self.weight += s.sum(axis=0)
 
@@ -234,7 +234,7 @@ class HeldOutKernel:
             return
         held_out, s = block[rows], s[rows]
         losses = self.loss.value(held_out.label[:, None], margins(held_out, self.W, self.b))
-        self.value += np.einsum("nk,nk->k", s, losses)
+        self.value += weighted(s, losses)
         self.weight += s.sum(axis=0)
 
     def answers(self) -> list[Answer]:
@@ -245,6 +245,11 @@ def margins(block: Block, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """z = x.w + b + offset, (rows, K, C), for the weights W (d, K * C) and intercepts b (K, C)."""
     z = (block.features @ W).reshape(block.rows, *b.shape) + b
     return z if block.offset is None else z + block.offset[:, None, None]
+
+
+def weighted(s: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """sum_i s_i l_i, (rows, K) each to (K,); a row of weight zero does not count, where its loss is infinite either."""
+    return np.einsum("nk,nk->k", s, np.where(s > 0.0, losses, 0.0))
 
 
 KERNELS: dict[type, Any] = {
