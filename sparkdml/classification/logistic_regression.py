@@ -320,13 +320,13 @@ class LogisticRegression(
         weights = {label: weight for label, (_, weight) in labels.items() if weight > 0.0}
         return {label: sum(weights.values()) / (len(weights) * weight) for label, weight in weights.items()}
 
-    def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics | MulticlassMetrics | None:
+    def _metrics(self, data: Data, fit: Fit, point: Point) -> BinaryMetrics | MulticlassMetrics | None:
         """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""
         if data.sampling:
             return None
-        statistics = data.statistics_for(problem.fold)
-        loss = None if problem.class_weights else float(point.loss)
-        if (classes := problem.loss.margins) > 2:
+        statistics = data.statistics_for(fit.problem.fold)
+        loss = None if fit.problem.class_weights else float(point.loss)
+        if (classes := fit.problem.loss.margins) > 2:
             return MulticlassMetrics(statistics.count, statistics.weight, _shares(statistics, classes), loss)
         return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), loss)
 

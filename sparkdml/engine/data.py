@@ -96,6 +96,11 @@ class Data(ABC):
 
     @property
     @abstractmethod
+    def has_offset(self) -> bool:
+        """Whether the margins of the rows have offsets."""
+
+    @property
+    @abstractmethod
     def partition_statistics(self) -> tuple[Statistics, ...]:
         """The statistics of each partition, in order."""
 
@@ -161,6 +166,10 @@ class LocalData(Data):
     @property
     def tasks(self) -> int:
         return self.partitions
+
+    @property
+    def has_offset(self) -> bool:
+        return any(block.offset is not None for block in self.blocks)
 
     @property
     def partition_statistics(self) -> tuple[Statistics, ...]:

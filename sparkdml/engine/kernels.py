@@ -13,6 +13,8 @@ from sparkdml.blocks.block import Block
 from sparkdml.engine.moments import Moments
 from sparkdml.optim.queries import (
     Answer,
+    Goodness,
+    GoodnessSums,
     Gradient,
     GradientSums,
     Gram,
@@ -241,6 +243,25 @@ class HeldOutKernel:
         return [HeldOutSums(float(v), float(s)) for v, s in zip(self.value, self.weight, strict=True)]
 
 
+class GoodnessKernel:
+    """How well K generalized linear models fit."""
+
+    def __init__(self, queries: Sequence[Goodness], columns: int) -> None:
+        self.loss = queries[0].loss
+        self.weights = RowWeights(queries)
+        self.W = np.hstack([query.w for query in queries])
+        self.b = np.stack([query.b for query in queries])
+        self.sums = [GoodnessSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)] * len(queries)
+
+    def add(self, block: Block) -> None:
+        z, s = margins(block, self.W, self.b), self.weights.outside(block)
+        found = [GoodnessSums.of(self.loss, block.label, z[:, k], s[:, k]) for k in range(len(self.sums))]
+        self.sums = [before.merge(each) for before, each in zip(self.sums, found, strict=True)]
+
+    def answers(self) -> list[Answer]:
+        return list(self.sums)
+
+
 def margins(block: Block, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """z = x.w + b + offset, (rows, K, C), for the weights W (d, K * C) and intercepts b (K, C)."""
     z = (block.features @ W).reshape(block.rows, *b.shape) + b
@@ -259,4 +280,5 @@ KERNELS: dict[type, Any] = {
     Hessian: HessianKernel,
     Scores: ScoresKernel,
     HeldOut: HeldOutKernel,
+    Goodness: GoodnessKernel,
 }

@@ -223,6 +223,10 @@ class SparkData(Data):
         return found.parts
 
     @property
+    def has_offset(self) -> bool:
+        return "offset" in self.columns.roles
+
+    @property
     def tasks(self) -> int:
         return self._open().getNumPartitions()
 

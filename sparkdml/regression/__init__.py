@@ -1,9 +1,21 @@
 """Regression, with the import path of pyspark.ml: `from sparkdml.regression import LinearRegression`."""
 
+from sparkdml.regression.generalized_linear_regression import (
+    GeneralizedLinearRegression,
+    GeneralizedLinearRegressionModel,
+)
+from sparkdml.regression.glm_summary import (
+    GeneralizedLinearRegressionSummary,
+    GeneralizedLinearRegressionTrainingSummary,
+)
 from sparkdml.regression.linear_regression import LinearRegression, LinearRegressionModel
 from sparkdml.regression.linear_summary import LinearRegressionSummary, LinearRegressionTrainingSummary
 
 __all__ = [
+    "GeneralizedLinearRegression",
+    "GeneralizedLinearRegressionModel",
+    "GeneralizedLinearRegressionSummary",
+    "GeneralizedLinearRegressionTrainingSummary",
     "LinearRegression",
     "LinearRegressionModel",
     "LinearRegressionSummary",

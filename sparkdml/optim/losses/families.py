@@ -26,11 +26,13 @@ class Family(ABC):
     Attributes
     ----------
     name : the value of the Param `family`.
+    labels : what labels must be, in words.
     dispersed : the dispersion is estimated; else it is one.
     positive : the mean is above zero, and t is its logarithm.
     """
 
     name: ClassVar[str]
+    labels: ClassVar[str]
     dispersed: ClassVar[bool] = False
     positive: ClassVar[bool] = False
 
@@ -76,6 +78,7 @@ class Gaussian(Family):
     """The normal distribution; t is the mean. The variance of a row is dispersion / s."""
 
     name = "gaussian"
+    labels = "finite"
     dispersed = True
     squared: ClassVar = SquaredError()
 
@@ -112,6 +115,7 @@ class Binomial(Family):
     """The share of successes in s trials, s = 1 of a 0 or a 1; t is the logarithm of the odds."""
 
     name = "binomial"
+    labels = "between 0 and 1"
     logistic: ClassVar = Logistic()
 
     def domain(self, y: np.ndarray) -> np.ndarray:
@@ -167,6 +171,11 @@ class Tweedie(Positive):
         return {1.0: "poisson", 2.0: "gamma"}.get(self.power, "tweedie")
 
     @property
+    def labels(self) -> str:  # type: ignore[override]
+        """Zeros are there up to the power 2."""
+        return "zero or more" if self.power < 2.0 else "above zero"
+
+    @property
     def dispersed(self) -> bool:  # type: ignore[override]
         """A count has the variance that is its mean."""
         return self.power != 1.0
@@ -217,6 +226,7 @@ class NegativeBinomial(Positive):
     overdispersion: float
 
     name = "negativeBinomial"
+    labels = "zero or more"
 
     def domain(self, y: np.ndarray) -> np.ndarray:
         return (y >= 0.0) & np.isfinite(y)
