@@ -287,7 +287,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         if not fit.state.stop.converged:
             warnings.warn(
                 f"solver={fit.solver.name!r} stopped after {fit.state.iterations} iterations before it converged: "
-                f"raise maxIter={self.getOrDefault('maxIter')}, or take another solver.",
+                f"raise maxIter={getattr(fit.solver, 'inner', fit.solver).max_iter}, or take another solver.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

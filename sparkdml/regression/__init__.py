@@ -1,5 +1,6 @@
 """Regression, with the import path of pyspark.ml: `from sparkdml.regression import LinearRegression`."""
 
+from sparkdml.regression.fixed_families import GammaRegression, PoissonRegression, TweedieRegression
 from sparkdml.regression.generalized_linear_regression import (
     GeneralizedLinearRegression,
     GeneralizedLinearRegressionModel,
@@ -12,6 +13,7 @@ from sparkdml.regression.linear_regression import LinearRegression, LinearRegres
 from sparkdml.regression.linear_summary import LinearRegressionSummary, LinearRegressionTrainingSummary
 
 __all__ = [
+    "GammaRegression",
     "GeneralizedLinearRegression",
     "GeneralizedLinearRegressionModel",
     "GeneralizedLinearRegressionSummary",
@@ -20,4 +22,6 @@ __all__ = [
     "LinearRegressionModel",
     "LinearRegressionSummary",
     "LinearRegressionTrainingSummary",
+    "PoissonRegression",
+    "TweedieRegression",
 ]

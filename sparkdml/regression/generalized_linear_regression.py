@@ -277,9 +277,13 @@ class GeneralizedLinearRegressionModel(LinearModel, RegressionModel[Vector], Gen
 
     def _twin_params(self) -> dict[str, Any]:
         """A negative binomial mean is that of a Poisson family with the same link, which pyspark.ml has."""
-        names = ("family", "link", "variancePower", "linkPower", "offsetCol", "fitIntercept")
+        names = ("family", "variancePower", "offsetCol", "fitIntercept")
         found = super()._twin_params() | {name: self.getOrDefault(name) for name in names if self.isDefined(name)}
-        return found | ({"family": "poisson"} if found["family"] == "negativeBinomial" else {})
+        link = self._loss().link_function
+        if found["family"] == "tweedie":
+            return found | {"linkPower": link.power}  # type: ignore[attr-defined]
+        family = "poisson" if found["family"] == "negativeBinomial" else found["family"]
+        return found | {"family": family, "link": link.name}
 
     def __repr__(self) -> str:
         loss = self._loss()

@@ -11,7 +11,7 @@ from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.losses import GeneralizedLinear
 from sparkdml.optim.penalties import L1, L2, ElasticNet
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.queries import Goodness, GoodnessSums
+from sparkdml.optim.queries import Goodness, GoodnessSums, GradientSums
 from sparkdml.optim.solvers import EarlyStopping, Lbfgs
 from sparkdml.optim.standardize import standardized_problem
 
@@ -49,7 +49,7 @@ def minimize_glm(starts: Sequence[Start], data: Data, reading: Reading, tol: flo
     tol : of the units, relative.
     """
     problems = [problem for problem, _, _ in starts]
-    units = [[_null_weight(problem) if _is_penalized(problem) else 1.0] for problem in problems]
+    units = [[each] for each in _first_units(problems, data, reading)]
     begun = [(_in_units(start[0], found[0]), *start[1:]) for start, found in zip(starts, units, strict=True)]
     fits, nulls = _with_nulls(begun, data, reading)
     sums, null_sums = _measured(fits, nulls, data, reading)
@@ -70,6 +70,24 @@ def minimize_glm(starts: Sequence[Start], data: Data, reading: Reading, tol: flo
     return [GlmFit(**vars(fit), units=found[-1], goodness=each, null=null) for fit, found, each, null in parts]
 
 
+def _first_units(problems: Sequence[Problem], data: Data, reading: Reading) -> list[float]:
+    """The units of the penalties to begin with, and to end with where they are not sought.
+
+    The L2 penalty of a quadratic loss was divided by the standard deviation of the label; with offsets it is to be that
+    of what they leave of it, which takes a pass.
+    """
+    units = [_null_weight(problem) if _is_penalized(problem) else 1.0 for problem in problems]
+    shifted = [i for i, each in enumerate(problems) if each.loss.quadratic and data.has_offset and _has_penalty(each)]
+    if shifted:
+        queries = [problems[i].gradient_query(_null_problem(problems[i]).start) for i in shifted]
+        for i, answer in zip(shifted, data.run(queries, reading), strict=True):
+            assert isinstance(answer, GradientSums)
+            left = 2.0 * answer.value / answer.weight - float(answer.b[0] / answer.weight) ** 2
+            label = data.statistics_for(problems[i].fold).variance[-1]
+            units[i] = float(np.sqrt(label / left)) if left > 0.0 and label > 0.0 else 1.0
+    return units
+
+
 def _with_nulls(starts: Sequence[Start], data: Data, reading: Reading) -> tuple[list[Fit], list[Problem]]:
     """The fits, and for each the problem without coefficients, whose start is its minimum.
 
@@ -88,8 +106,13 @@ def _is_off(units: float, weight: float, tol: float) -> bool:
     return abs(weight - units) > tol * units
 
 
+def _has_penalty(problem: Problem) -> bool:
+    return problem.penalty.has_l1 or bool(np.any(problem.penalty.l2.strength))
+
+
 def _is_penalized(problem: Problem) -> bool:
-    return not problem.loss.quadratic and (problem.penalty.has_l1 or bool(np.any(problem.penalty.l2.strength)))
+    """Whether the penalty is in units of the working weight, which of a quadratic loss is one."""
+    return not problem.loss.quadratic and _has_penalty(problem)
 
 
 def _is_searched(fit: Fit) -> bool:
