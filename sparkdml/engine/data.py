@@ -76,6 +76,7 @@ class Data(ABC):
     bytes_down, bytes_up : what the passes sent, see `Traffic`.
     sampling : how two classes were balanced.
     class_rates : the weight of each label over its weight in the table that was sampled; empty without sampling.
+    has_offset : whether the margins of the rows have offsets.
     """
 
     cells: Cells
@@ -88,16 +89,12 @@ class Data(ABC):
     bytes_up: int = 0
     sampling: Sampling = Sampling()
     class_rates: Mapping[float, float] = MappingProxyType({})
+    has_offset: bool = False
 
     @property
     @abstractmethod
     def tasks(self) -> int:
         """How many tasks a pass has."""
-
-    @property
-    @abstractmethod
-    def has_offset(self) -> bool:
-        """Whether the margins of the rows have offsets."""
 
     @property
     @abstractmethod
@@ -154,6 +151,7 @@ class LocalData(Data):
     ) -> None:
         X = csr_array(features) if issparse(features) else np.ascontiguousarray(features, float)
         block = Block(X, np.asarray(label, float), weight, offset, fold)
+        self.has_offset = offset is not None
         if not block.rows:
             raise DataError("there are no rows: give at least one.")
         self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]
@@ -166,10 +164,6 @@ class LocalData(Data):
     @property
     def tasks(self) -> int:
         return self.partitions
-
-    @property
-    def has_offset(self) -> bool:
-        return any(block.offset is not None for block in self.blocks)
 
     @property
     def partition_statistics(self) -> tuple[Statistics, ...]:

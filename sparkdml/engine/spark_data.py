@@ -178,6 +178,7 @@ class SparkData(Data):
         self.partitioning = partitioning
         self.sampling = drawn.sampling if drawn else Sampling()
         self.columns = plan.columns
+        self.has_offset = "offset" in plan.columns.roles
         self.means = plan.fill
         self.validation = plan.validation, plan.seed
         self._name = plan.name
@@ -221,10 +222,6 @@ class SparkData(Data):
         columns = len(self.feature_names)
         found: PerPartition[Statistics] = self._gather(partial(tasks.statistics, columns=columns), size, 1)
         return found.parts
-
-    @property
-    def has_offset(self) -> bool:
-        return "offset" in self.columns.roles
 
     @property
     def tasks(self) -> int:

@@ -19,8 +19,10 @@ from sparkdml.estimator import LinearEstimator
 from sparkdml.model import LinearModel
 from sparkdml.optim.losses import GeneralizedLinear
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.solvers import Solver
-from sparkdml.optim.solvers.auto import choose
+from sparkdml.optim.queries import HessianSums
+from sparkdml.optim.solvers import Lbfgs, Newton, Normal, Solver
+from sparkdml.optim.solvers.auto import MAX_NORMAL_FEATURES
+from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, objective_matrix
 from sparkdml.params import accessors
 from sparkdml.regression.glm_evaluation import GlmMetrics, check_labels
 from sparkdml.regression.glm_fit import GlmFit, minimize_glm
@@ -30,6 +32,7 @@ from sparkdml.regression.glm_summary import (
     GeneralizedLinearRegressionTrainingSummary,
     GlmScoring,
 )
+from sparkdml.regression.linear_summary import LinearTraining
 from sparkdml.solver_choice import solver_name
 
 
@@ -63,11 +66,13 @@ class GeneralizedLinearRegression(
     ----------
     Those of pyspark.ml, with its defaults, and
     family : "negativeBinomial" too, of a given `overdispersion` k: the variance is mean + k mean^2.
-    solver : "irls" and "auto" are "normal" (one pass) where that solves the problem, else "l-bfgs"; "gd" and the others
-        need a loss of bounded curvature (gaussian with identity, binomial with logit or probit).
+    solver : "irls" and "auto" are "normal" (one pass) where that solves the problem, else "newton", iteratively
+        reweighted least squares, up to 4096 features, and "l-bfgs" above. "gd", "sgd" and "local-sgd" need a loss of
+        bounded curvature (gaussian with identity, binomial with logit or probit).
     elasticNetParam : share of L1 in the penalty.
     standardization : penalize std(x_j) w_j instead of w_j; by default as above.
     maxIter : by default 25, and 100 where "l-bfgs" or another solver of many cheap iterations is taken.
+    computeStatistics : standard errors from solvers other than "normal" and "newton" too, by one more pass.
     tol, featuresCols, numPartitions, handleInvalid, maxBlockSizeInMB, optimizer, learningRate, stepSize, momentum,
     aggregation, miniBatchFraction, batchSize, warmStartEpochs, partitioning, initialModel, validationIndicatorCol,
     validationFraction, patience, seed : as in `sparkdml.regression.LinearRegression`. With early stopping k is that of
@@ -119,6 +124,7 @@ class GeneralizedLinearRegression(
         featuresCols: list[str] | None = None,
         numPartitions: int | None = None,
         handleInvalid: str = "error",
+        computeStatistics: bool = False,
         optimizer: str = "auto",
         learningRate: str | None = None,
         stepSize: float | None = None,
@@ -164,6 +170,7 @@ class GeneralizedLinearRegression(
         featuresCols: list[str] | None = None,
         numPartitions: int | None = None,
         handleInvalid: str = "error",
+        computeStatistics: bool = False,
         optimizer: str = "auto",
         learningRate: str | None = None,
         stepSize: float | None = None,
@@ -194,7 +201,8 @@ class GeneralizedLinearRegression(
         problem = self._problem(loss, statistics)
         warn_constant_columns(statistics, problem)
         name = self._solver_name(data, problem)
-        patient = self if self.isSet("maxIter") or name == "normal" else self.copy({self.maxIter: MAX_ITERATIONS})
+        quick = self.isSet("maxIter") or name in (Normal.name, Newton.name)
+        patient = self if quick else self.copy({self.maxIter: MAX_ITERATIONS})
         return problem, patient._solver_for(name, statistics, problem)
 
     def _check_offset(self, data: Data) -> None:
@@ -223,11 +231,32 @@ class GeneralizedLinearRegression(
         name = solver_name(self)
         if name not in ("irls", "auto"):
             return name
-        direct = problem.loss.quadratic and data.fits_driver(problem.gram_query().size) and not self._stops_early()
-        return choose(len(problem.scale), direct)
+        small = len(problem.scale) <= MAX_NORMAL_FEATURES
+        if not small or not data.fits_driver(problem.hessian_query(problem.start).size):
+            return Lbfgs.name
+        return Normal.name if problem.loss.quadratic and not self._stops_early() else Newton.name
 
     def _minimize(self, starts: Sequence[Start], data: Data, reading: Reading) -> list[Fit]:
         return list(minimize_glm(starts, data, reading, self.getOrDefault("tol")))
+
+    def _training(self, data: Data, fit: Fit) -> LinearTraining:
+        found = self._infer(data, fit)
+        return LinearTraining(**self._told(data, fit), rank=found.rank, inverseDiagonal=found.diagonal)
+
+    def _infer(self, data: Data, fit: Fit) -> Covariance:
+        """What the standard errors need: free where the solver ended with the Hessian, else by a pass if wanted."""
+        knows = isinstance(fit.state, CovarianceState)
+        if isinstance(fit.state, CovarianceState) and fit.state.rank >= 0:
+            return Covariance(fit.state.rank, fit.state.covariance)
+        if not (knows or self.getOrDefault("computeStatistics")) or fit.problem.penalty.has_l1:
+            return Covariance()
+        assert fit.state.point is not None
+        query = fit.problem.hessian_query(fit.state.point.theta)
+        (hessian,) = data.run([query])
+        fit.count(data, [query])
+        assert isinstance(hessian, HessianSums)
+        matrix = objective_matrix(fit.problem, fit.problem.hessian(hessian))
+        return Covariance.of(fit.problem, matrix, hessian.weight)
 
     def _metrics(self, data: Data, fit: Fit, point: Point) -> GlmMetrics:
         assert isinstance(fit, GlmFit)

@@ -10,7 +10,7 @@ from sparkdml.errors import ParamError
 from sparkdml.optim.losses import FAMILY_LINKS, GeneralizedLinear, generalized_linear
 from sparkdml.optim.losses.links import LINKS
 from sparkdml.optim.solvers import SOLVERS
-from sparkdml.params import FitParams, choice, number
+from sparkdml.params import FitParams, HasComputeStatistics, choice, number
 
 # The family that each Param of a family is for.
 SHAPES = {"variancePower": "tweedie", "linkPower": "tweedie", "overdispersion": "negativeBinomial"}
@@ -28,7 +28,7 @@ def variance_power(value: Any) -> float:
     return power
 
 
-class GeneralizedLinearParams(FitParams, HasSolver):
+class GeneralizedLinearParams(FitParams, HasSolver, HasComputeStatistics):
     """The Params of the estimator and of its model."""
 
     _family: ClassVar[str] = "gaussian"
@@ -61,6 +61,7 @@ class GeneralizedLinearParams(FitParams, HasSolver):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(family=self._family, solver="irls", maxIter=25, variancePower=0.0, overdispersion=1.0)
+        self._setDefault(computeStatistics=False)
         del self._defaultParamMap[self.standardization]  # what is the default depends on the family
 
     def _loss(self) -> GeneralizedLinear:

@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame
 from sparkdml.errors import StatisticsError
 from sparkdml.optim.losses import GeneralizedLinear, generalized_linear
 from sparkdml.regression.glm_evaluation import GlmMetrics, glm_metrics, residuals_of
-from sparkdml.summary import Scoring, Summary, Training, TrainingSummary
+from sparkdml.regression.linear_summary import LinearTraining
+from sparkdml.summary import Inference, Scoring, Summary, TrainingSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +180,39 @@ class GeneralizedLinearRegressionTrainingSummary(TrainingSummary[GlmMetrics], Ge
     for.
     """
 
-    _parts: ClassVar = {"scoring": GlmScoring, "metrics": GlmMetrics, "training": Training}
+    _parts: ClassVar = {"scoring": GlmScoring, "metrics": GlmMetrics, "training": LinearTraining}
 
     @property
     def numIterations(self) -> int:
         """The same as `totalIterations`, by the name of pyspark.ml."""
         return self.totalIterations
+
+    @property
+    def coefficientStandardErrors(self) -> list[float]:
+        """Of each coefficient, then of the intercept: sqrt(dispersion (X' W X + penalty)^-1), W the working weights."""
+        return self._inference().standard_errors.tolist()
+
+    @property
+    def tValues(self) -> list[float]:
+        """coefficient / standard error, of each coefficient and then of the intercept."""
+        return self._inference().t_values.tolist()
+
+    @property
+    def pValues(self) -> list[float]:
+        """Two-sided p values: of Student's t where the dispersion is estimated, else of the normal distribution."""
+        return self._inference().p_values.tolist()
+
+    def _inference(self) -> Inference:
+        inferred = self._inferred()
+        if inferred is None:
+            raise StatisticsError(
+                "there are no standard errors: they need linearly independent columns and no L1 penalty, and with "
+                "solvers other than 'normal' and 'newton' computeStatistics=True."
+            )
+        return inferred
+
+    def _inferred(self) -> Inference | None:
+        if not len(self._training.inverseDiagonal):
+            return None
+        freedom = self.degreesOfFreedom if self._scoring.loss.family.dispersed else np.inf
+        return Inference(self._training.estimates, self._training.inverseDiagonal * self.dispersion, freedom)
