@@ -20,7 +20,7 @@ class PoissonRegression(GeneralizedLinearRegression):
     >>> df = spark.createDataFrame([(0.0, 1), (1.0, 2), (2.0, 4), (3.0, 9)], ["x", "claims"])
     >>> model = PoissonRegression(featuresCols=["x"], labelCol="claims").fit(df)
     >>> model.summary.family, model.summary.link, round(float(model.coefficients[0]), 4)
-    ('poisson', 'log', 0.7455)
+    ('poisson', 'log', 0.7478)
     """
 
     _family = "poisson"

@@ -91,7 +91,7 @@ class GeneralizedLinearRegression(
     >>> df = spark.createDataFrame([(0.0, 1), (1.0, 2), (2.0, 4), (3.0, 9)], ["x", "claims"])
     >>> model = GeneralizedLinearRegression(family="poisson", featuresCols=["x"], labelCol="claims").fit(df)
     >>> round(float(model.coefficients[0]), 4), round(model.intercept, 4), round(model.summary.deviance, 4)
-    (0.7455, -0.0629, 0.0448)
+    (0.7478, -0.0605, 0.0152)
     """
 
     _data_params = (*LinearEstimator._data_params, "offsetCol")

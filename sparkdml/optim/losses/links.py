@@ -32,7 +32,7 @@ def saturated_exp(x: np.ndarray) -> np.ndarray:
     """exp(x), at most exp(300).
 
     >>> saturated_exp(np.array([0.0, 1e4]))
-    array([1.00000000e+000, 1.94242640e+130])
+    array([1.0000000e+000, 1.9424264e+130])
     """
     return np.exp(np.minimum(x, LARGEST_EXPONENT))
 
