@@ -19,10 +19,8 @@ from sparkdml.estimator import LinearEstimator
 from sparkdml.model import LinearModel
 from sparkdml.optim.losses import GeneralizedLinear
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.queries import HessianSums
 from sparkdml.optim.solvers import Lbfgs, Newton, Normal, Solver
 from sparkdml.optim.solvers.auto import MAX_NORMAL_FEATURES
-from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, objective_matrix
 from sparkdml.params import accessors
 from sparkdml.regression.glm_evaluation import GlmMetrics, check_labels
 from sparkdml.regression.glm_fit import GlmFit, minimize_glm
@@ -32,7 +30,6 @@ from sparkdml.regression.glm_summary import (
     GeneralizedLinearRegressionTrainingSummary,
     GlmScoring,
 )
-from sparkdml.regression.linear_summary import LinearTraining
 from sparkdml.solver_choice import solver_name
 
 
@@ -73,6 +70,8 @@ class GeneralizedLinearRegression(
     standardization : penalize std(x_j) w_j instead of w_j; by default as above.
     maxIter : by default 25, and 100 where "l-bfgs" or another solver of many cheap iterations is taken.
     computeStatistics : standard errors from solvers other than "normal" and "newton" too, by one more pass.
+    standardErrors : "classical", from the Hessian and the dispersion; "HC0" or "HC1", by one more pass, the sandwich
+        that holds whatever the variance of the label is.
     tol, featuresCols, numPartitions, handleInvalid, maxBlockSizeInMB, optimizer, learningRate, stepSize, momentum,
     aggregation, miniBatchFraction, batchSize, warmStartEpochs, partitioning, initialModel, validationIndicatorCol,
     validationFraction, patience, seed : as in `sparkdml.regression.LinearRegression`. With early stopping k is that of
@@ -125,6 +124,7 @@ class GeneralizedLinearRegression(
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         computeStatistics: bool = False,
+        standardErrors: str = "classical",
         optimizer: str = "auto",
         learningRate: str | None = None,
         stepSize: float | None = None,
@@ -171,6 +171,7 @@ class GeneralizedLinearRegression(
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         computeStatistics: bool = False,
+        standardErrors: str = "classical",
         optimizer: str = "auto",
         learningRate: str | None = None,
         stepSize: float | None = None,
@@ -229,7 +230,7 @@ class GeneralizedLinearRegression(
 
     def _solver_name(self, data: Data, problem: Problem) -> str:
         name = solver_name(self)
-        if name not in ("irls", "auto"):
+        if name != "auto" and self.getOrDefault("solver") != "irls":
             return name
         small = len(problem.scale) <= MAX_NORMAL_FEATURES
         if not small or not data.fits_driver(problem.hessian_query(problem.start).size):
@@ -238,25 +239,6 @@ class GeneralizedLinearRegression(
 
     def _minimize(self, starts: Sequence[Start], data: Data, reading: Reading) -> list[Fit]:
         return list(minimize_glm(starts, data, reading, self.getOrDefault("tol")))
-
-    def _training(self, data: Data, fit: Fit) -> LinearTraining:
-        found = self._infer(data, fit)
-        return LinearTraining(**self._told(data, fit), rank=found.rank, inverseDiagonal=found.diagonal)
-
-    def _infer(self, data: Data, fit: Fit) -> Covariance:
-        """What the standard errors need: free where the solver ended with the Hessian, else by a pass if wanted."""
-        knows = isinstance(fit.state, CovarianceState)
-        if isinstance(fit.state, CovarianceState) and fit.state.rank >= 0:
-            return Covariance(fit.state.rank, fit.state.covariance)
-        if not (knows or self.getOrDefault("computeStatistics")) or fit.problem.penalty.has_l1:
-            return Covariance()
-        assert fit.state.point is not None
-        query = fit.problem.hessian_query(fit.state.point.theta)
-        (hessian,) = data.run([query])
-        fit.count(data, [query])
-        assert isinstance(hessian, HessianSums)
-        matrix = objective_matrix(fit.problem, fit.problem.hessian(hessian))
-        return Covariance.of(fit.problem, matrix, hessian.weight)
 
     def _metrics(self, data: Data, fit: Fit, point: Point) -> GlmMetrics:
         assert isinstance(fit, GlmFit)

@@ -9,8 +9,8 @@ from pyspark.ml.param.shared import HasSolver
 from sparkdml.errors import ParamError
 from sparkdml.optim.losses import FAMILY_LINKS, GeneralizedLinear, generalized_linear
 from sparkdml.optim.losses.links import LINKS
-from sparkdml.optim.solvers import SOLVERS
-from sparkdml.params import FitParams, HasComputeStatistics, choice, number
+from sparkdml.optim.solvers import ALIASES, SOLVERS
+from sparkdml.params import FitParams, HasStandardErrors, choice, number
 
 # The family that each Param of a family is for.
 SHAPES = {"variancePower": "tweedie", "linkPower": "tweedie", "overdispersion": "negativeBinomial"}
@@ -28,12 +28,12 @@ def variance_power(value: Any) -> float:
     return power
 
 
-class GeneralizedLinearParams(FitParams, HasSolver, HasComputeStatistics):
+class GeneralizedLinearParams(FitParams, HasSolver, HasStandardErrors):
     """The Params of the estimator and of its model."""
 
     _family: ClassVar[str] = "gaussian"
 
-    solver = choice("solver", "the method of minimization.", ["irls", "auto", *SOLVERS])
+    solver = choice("solver", "the method of minimization.", ["auto", *SOLVERS, *ALIASES])
     family = choice("family", "the distribution of the label.", list(FAMILY_LINKS))
     link = choice("link", "the function of the mean that is linear; each family has its default.", list(LINKS))
     linkPredictionCol: Param[str] = Param(
@@ -61,7 +61,7 @@ class GeneralizedLinearParams(FitParams, HasSolver, HasComputeStatistics):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(family=self._family, solver="irls", maxIter=25, variancePower=0.0, overdispersion=1.0)
-        self._setDefault(computeStatistics=False)
+        self._setDefault(computeStatistics=False, standardErrors="classical")
         del self._defaultParamMap[self.standardization]  # what is the default depends on the family
 
     def _loss(self) -> GeneralizedLinear:

@@ -7,10 +7,10 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from sparkdml.errors import StatisticsError
+from sparkdml.inference import Inferred
 from sparkdml.optim.losses import GeneralizedLinear, generalized_linear
 from sparkdml.regression.glm_evaluation import GlmMetrics, glm_metrics, residuals_of
-from sparkdml.regression.linear_summary import LinearTraining
-from sparkdml.summary import Inference, Scoring, Summary, TrainingSummary
+from sparkdml.summary import Scoring, Summary, Training, TrainingSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class GlmScoring(Scoring):
         )
 
 
-class GeneralizedLinearRegressionSummary(Summary[GlmMetrics]):
+class GeneralizedLinearRegressionSummary(Inferred, Summary[GlmMetrics]):
     """Metrics of a model on a table; as in pyspark.ml, with the likelihood, its criteria and pseudo R2 besides.
 
     Every metric honours the weights: a weight multiplies a row's log likelihood, and of a share y of the binomial
@@ -180,7 +180,7 @@ class GeneralizedLinearRegressionTrainingSummary(TrainingSummary[GlmMetrics], Ge
     for.
     """
 
-    _parts: ClassVar = {"scoring": GlmScoring, "metrics": GlmMetrics, "training": LinearTraining}
+    _parts: ClassVar = {"scoring": GlmScoring, "metrics": GlmMetrics, "training": Training}
 
     @property
     def numIterations(self) -> int:
@@ -188,31 +188,9 @@ class GeneralizedLinearRegressionTrainingSummary(TrainingSummary[GlmMetrics], Ge
         return self.totalIterations
 
     @property
-    def coefficientStandardErrors(self) -> list[float]:
-        """Of each coefficient, then of the intercept: sqrt(dispersion (X' W X + penalty)^-1), W the working weights."""
-        return self._inference().standard_errors.tolist()
+    def _freedom(self) -> float:
+        return self.degreesOfFreedom if self._scoring.loss.family.dispersed else float("inf")
 
     @property
-    def tValues(self) -> list[float]:
-        """coefficient / standard error, of each coefficient and then of the intercept."""
-        return self._inference().t_values.tolist()
-
-    @property
-    def pValues(self) -> list[float]:
-        """Two-sided p values: of Student's t where the dispersion is estimated, else of the normal distribution."""
-        return self._inference().p_values.tolist()
-
-    def _inference(self) -> Inference:
-        inferred = self._inferred()
-        if inferred is None:
-            raise StatisticsError(
-                "there are no standard errors: they need linearly independent columns and no L1 penalty, and with "
-                "solvers other than 'normal' and 'newton' computeStatistics=True."
-            )
-        return inferred
-
-    def _inferred(self) -> Inference | None:
-        if not len(self._training.inverseDiagonal):
-            return None
-        freedom = self.degreesOfFreedom if self._scoring.loss.family.dispersed else np.inf
-        return Inference(self._training.estimates, self._training.inverseDiagonal * self.dispersion, freedom)
+    def _dispersion(self) -> float:
+        return self.dispersion

@@ -11,6 +11,7 @@ from pyspark.ml.regression import RegressionModel, Regressor
 from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.engine.data import Data
+from sparkdml.engine.minimize import Fit
 from sparkdml.errors import DataError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import RegressionMetrics
