@@ -9,7 +9,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 DATA = Path(pyspark.__file__).parent / "data"  # which the examples name by a relative path
-MODULES = {"LinearRegression": "regression", "LogisticRegression": "classification"}
+MODULES = {
+    "LinearRegression": "regression",
+    "LogisticRegression": "classification",
+}
 
 # What ours say otherwise, on purpose: `evaluate` of pyspark.ml does not see a threshold that was set after the fit, and
 # its coefficients are sparse where many of them are zero; ours are always dense.
