@@ -12,6 +12,7 @@ from typing import Any
 
 from pyspark import RDD, SparkContext, StorageLevel
 from pyspark.sql import DataFrame
+from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
 from pyspark.sql.utils import is_remote
 
 from sparkdml.blocks.balance import Draw, draw
@@ -101,7 +102,8 @@ def pack(
 
     Raises
     ------
-    ColumnError, ColumnTypeError : before any job.
+    ColumnError, ColumnTypeError : before any job; `df` is no DataFrame of Spark, or a streaming one.
+    SessionError : `df` is of Spark Connect.
     DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example.
 
     Examples
@@ -111,7 +113,9 @@ def pack(
     ...     data.statistics.count, data.feature_names
     (2, ('x',))
     """
-    if is_remote():
+    if not isinstance(df, DataFrame):
+        raise ColumnTypeError(f"a DataFrame of Spark, or data packed from one, is needed, not {type(df).__name__}.")
+    if is_remote() or not isinstance(df, ClassicDataFrame):
         raise SessionError("Spark Connect gives no access to partitions: fit in a classic Spark session.")
     if df.isStreaming:
         raise ColumnTypeError("a streaming DataFrame cannot be packed: write it to a table and pack that.")
