@@ -30,7 +30,9 @@ def checked_block(features: Any, names: Sequence[str], roles: dict[str, Any]) ->
     _check_features(X, names)
     for role, part in parts.items():
         if len(part) != X.shape[0]:
-            raise DataError(f"the {role} has {len(part):,} rows but the features have {X.shape[0]:,}: give each its own.")
+            raise DataError(
+                f"the {role} has {len(part):,} rows but the features have {X.shape[0]:,}: give each its own."
+            )
         _check(f"the {role}", "not finite", ~np.isfinite(part), part, "fill or drop them")
         if role in FORBIDDEN:
             kind, is_bad = FORBIDDEN[role]

@@ -1,0 +1,94 @@
+"""The estimators that the laws of robustness run over. A new family adds one entry to `ESTIMATORS`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pyspark.ml.linalg import Vectors
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from sparkdml.classification import LogisticRegression
+from sparkdml.regression import LinearRegression
+
+N, D = 60, 3
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, D))
+Z = X @ [1.0, -1.0, 0.5] + 0.3  # the margins that labels are drawn from
+
+
+@dataclass(frozen=True)
+class Family:
+    """An estimator as the laws see it.
+
+    Attributes
+    ----------
+    cls : the class.
+    draw : labels from margins (n,) and a generator.
+    loss : of a row, of labels (n,) and margins (n,), written down without the library: (n,).
+    params : with which it is made; the laws add to them.
+    solvers : that it is to be tried with.
+    wrong : labels outside of its domain, and what an error says of each; none where every number is a label.
+    classes : the labels, of a classifier.
+    scaled : of labels times a number c, the margins: of (margins, c); None where labels have no unit.
+    """
+
+    cls: Callable[..., Any]
+    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    loss: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    params: dict[str, Any] = field(default_factory=dict)
+    solvers: tuple[str, ...] = ("auto", "l-bfgs", "gd")
+    wrong: dict[float, str] = field(default_factory=dict)
+    classes: tuple[float, ...] = ()
+    scaled: Callable[[np.ndarray, float], np.ndarray] | None = None
+
+    def make(self, **params: Any) -> Any:
+        """The estimator, with more Params or others."""
+        return self.cls(**{**self.params, **params})
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the rows `X`."""
+        return self.draw(Z, np.random.default_rng(1))
+
+    def objective(self, model: Any, features: np.ndarray, label: np.ndarray) -> float:
+        """The mean loss of a model."""
+        return float(np.mean(self.loss(label, margins(model, features))))
+
+    def best(self, features: np.ndarray, label: np.ndarray) -> float:
+        """The smallest mean loss, by SciPy."""
+        A = np.column_stack([features, np.ones(len(features))])
+        mean = lambda theta: float(np.mean(self.loss(label, A @ theta)))  # noqa: E731
+        found = minimize(mean, np.zeros(A.shape[1]), method="BFGS", options={"gtol": 1e-9})
+        return float(minimize(mean, found.x, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-14}).fun)
+
+
+ESTIMATORS: dict[str, Family] = {
+    "linear": Family(
+        LinearRegression,
+        draw=lambda z, rng: z + rng.normal(size=len(z)),
+        loss=lambda y, z: (y - z) ** 2 / 2,
+        solvers=("auto", "normal", "l-bfgs", "gd"),
+        scaled=lambda z, c: c * z,
+    ),
+    "logistic": Family(
+        LogisticRegression,
+        draw=lambda z, rng: (rng.random(len(z)) < expit(z)).astype(float),
+        loss=lambda y, z: np.logaddexp(0.0, z) - y * z,
+        wrong={0.5: "such as 0.5", -1.0: "such as -1", 3.0: "such as 3"},
+        classes=(0.0, 1.0),
+    ),
+}
+CASES = [(name, solver) for name, family in ESTIMATORS.items() for solver in family.solvers]
+
+
+def margins(model: Any, features: np.ndarray) -> np.ndarray:
+    """What a model gives each row before its link, (n,)."""
+    found: np.ndarray = features @ model.coefficients.toArray() + model.intercept
+    return found
+
+
+def predictions(model: Any, features: np.ndarray) -> np.ndarray:
+    """What `predict` says of each row, (n,)."""
+    return np.array([model.predict(Vectors.dense(x)) for x in features])
