@@ -64,8 +64,8 @@ def _require_range(found: Statistics, columns: Sequence[str]) -> None:
     if lost.any():
         j = int(np.argmax(lost))
         raise DataError(
-            f"column {columns[j]!r} varies, between {found.low[j]:g} and {found.high[j]:g}, so little that its weighted "
-            "squares underflow: rescale the column, or leave it out."
+            f"column {columns[j]!r} varies, between {found.low[j]:g} and {found.high[j]:g}, so little that its squares "
+            "underflow: rescale the column, or leave it out."
         )
 
 
@@ -74,7 +74,7 @@ def _warn_rounding(found: Statistics, columns: Sequence[str]) -> None:
     if found.concentration == 1.0 and np.any(found.low < found.high):
         warn_data("one row has all of the weight, so that the others are lost in rounding: look at weightCol.")
     deviation = np.sqrt(found.variance)
-    if (lost := (0.0 < deviation) & (deviation < LOST * np.abs(found.center))).any():
+    if (lost := (deviation > 0.0) & (deviation < LOST * np.abs(found.center))).any():
         j = int(np.argmax(lost))
         warn_data(
             f"column {columns[j]!r} varies by {deviation[j]:.1g} about {found.center[j]:g}, which is mostly rounding: "

@@ -41,7 +41,7 @@ def test_no_model_is_better_than_the_fitted_one(name: str, solver: str) -> None:
     assert family.objective(plain(name, solver), X, family.labels) <= best + 1e-10 * abs(best)
 
 
-# What changes no margin: the units of the columns, their origin, columns that tell nothing new, the unit of the weights.
+# What changes no margin: the units and the origin of the columns, columns that tell nothing new, the unit of weights.
 
 ONES = np.ones(N)
 ALIKE: dict[str, tuple[np.ndarray, np.ndarray | None]] = {

@@ -48,6 +48,7 @@ TASKS_PER_CORE = 4  # passes over more partitions than this are coalesced
 MAX_TASK_BYTES = 512 << 20  # but never so that a task reads more than this
 WARN_PARTITION_BYTES = 256 << 20
 DIRECT_BYTES = 4 << 20  # answers of less than this in all need no tree: a shuffle costs more than their transfer
+EMPTY = "there are no rows to fit: the DataFrame is empty."
 DRIVER_SHARE = 4  # answers may take one part in so many of what the driver can hold
 
 
@@ -187,6 +188,8 @@ class SparkData(Data):
         self._name = plan.name
         self._packed_once = False
         self.partitions = packed.getNumPartitions()
+        if not self.partitions:
+            raise DataError(EMPTY)
         self._context: SparkContext = packed.context
         self._packed = packed
         self._handles = packed.map(tasks.unchanged).persist(StorageLevel.MEMORY_AND_DISK)
@@ -363,7 +366,7 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
     statistics = report.statistics
     if statistics is None or statistics.count == 0:
         why = f"all {report.rows_seen:,} were skipped: {report.violations.sentence()}" if report.rows_seen else ""
-        raise DataError(f"there are no rows to fit: {why or 'the DataFrame is empty.'}")
+        raise DataError(f"there are no rows to fit: {why}" if why else EMPTY)
     if statistics.weight == 0.0:
         weight = columns.roles["weight"]
         raise DataError(f"all {statistics.count:,} weights in column {weight!r} are zero: one must be positive.")
