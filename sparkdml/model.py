@@ -167,7 +167,9 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         scored = scorer.transform(dataset.withColumn(VECTOR_COL, vector))
         known = ~F.isnan(self.number(self._score, quoted(score)))
         added = [name for output in self._outputs if (name := self.getOrDefault(output))]
-        return scored.withColumns({name: F.when(known, quoted(name)) for name in added}).drop(VECTOR_COL, SCORE_COL)
+        described = {name: scored.schema[name].metadata for name in added}
+        outputs = {name: F.when(known, quoted(name)).alias(name, metadata=described[name]) for name in added}
+        return scored.withColumns(outputs).drop(VECTOR_COL, SCORE_COL)
 
     def number(self, output: str, column: Column) -> Column:
         """The one number that says it all of a column that `transform` adds; `output` is the Param that names it."""

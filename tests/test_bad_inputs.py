@@ -76,26 +76,18 @@ def schema() -> StructType:
     return found.add("dense", VectorUDT()).add("sparse", VectorUDT())
 
 
-def good_rows() -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for i in range(GOOD):
-        x = X[i].tolist()
-        row = dict(zip(SCALARS, x, strict=True)) | {
-            "case": "",
-            "weight": 1.0 + i % 3,
-            "offset": 0.1,
-            "fold": i % 4 // 3,
-        }
-        row |= {"dense": Vectors.dense(x), "array": x, "text": "a", "fold": float(i % 4 == 3)}
-        row |= {"sparse": Vectors.sparse(3, [0, 2], [x[0], x[2]])}
-        rows.append(row | {f"label_{name}": float(family.labels[i]) for name, family in ESTIMATORS.items()})
-    return rows
+def good_row(i: int) -> dict[str, Any]:
+    x = X[i].tolist()
+    vectors = {"dense": Vectors.dense(x), "sparse": Vectors.sparse(3, [0, 2], [x[0], x[2]]), "array": x}
+    more = {"case": "", "text": "a", "weight": 1.0 + i % 3, "offset": 0.1, "fold": float(i % 4 == 3)}
+    labels = {f"label_{name}": float(family.labels[i]) for name, family in ESTIMATORS.items()}
+    return dict(zip(SCALARS, x, strict=True)) | vectors | more | labels
 
 
 @pytest.fixture(scope="module")
 def table(spark: SparkSession) -> Iterator[DataFrame]:
     """The good rows, and those that a case adds to them; one partition, so that a job is one task."""
-    good = good_rows()
+    good = [good_row(i) for i in range(GOOD)]
     bad = [good[0] | {"case": case, column: value} for case, (column, values) in VALUES.items() for value in values]
     for name, label in LABELS:
         bad.append(good[0] | {"case": f"{name} {label}", f"label_{name}": label})

@@ -133,6 +133,15 @@ def test_one_label_alone_is_told_and_predicted(name: str, solver: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "solver"), CASES)
+def test_a_row_alone_without_an_intercept_is_no_trouble(
+    name: str, solver: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = fitted(ESTIMATORS[name], X[:1], ESTIMATORS[name].labels[:1], solver=solver, fitIntercept=False)
+    assert not margins(model, X).any()
+    assert capfd.readouterr() == ("", "")  # LAPACK writes of matrices without columns
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
 def test_more_columns_than_rows_leave_nothing_unexplained(name: str, solver: str) -> None:
     family = ESTIMATORS[name]
     wide = np.random.default_rng(3).normal(size=(6, 9))
