@@ -69,7 +69,7 @@ ESTIMATORS: dict[str, Family] = {
         LinearRegression,
         draw=lambda z, rng: z + rng.normal(size=len(z)),
         loss=lambda y, z: (y - z) ** 2 / 2,
-        solvers=("auto", "normal", "l-bfgs", "gd"),
+        solvers=("auto", "normal", "newton", "l-bfgs", "gd"),
         scaled=lambda z, c: c * z,
     ),
     "logistic": Family(
