@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pyspark.ml.linalg import Vectors
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 
 from sparkdml.classification import LogisticRegression
 from sparkdml.regression import LinearRegression
@@ -31,6 +31,7 @@ class Family:
     solvers : that it is to be tried with.
     wrong : labels outside of its domain, and what an error says of each; none where every number is a label.
     classes : the labels, of a classifier.
+    outputs : margins a row; margins are (n, outputs) where there are several.
     scaled : of labels times a number c, the margins: of (margins, c); None where labels have no unit.
     """
 
@@ -42,6 +43,7 @@ class Family:
     wrong: dict[float, str] = field(default_factory=dict)
     classes: tuple[float, ...] = ()
     scaled: Callable[[np.ndarray, float], np.ndarray] | None = None
+    outputs: int = 1
 
     def make(self, **params: Any) -> Any:
         """The estimator, with more Params or others."""
@@ -59,8 +61,11 @@ class Family:
     def best(self, features: np.ndarray, label: np.ndarray) -> float:
         """The smallest mean loss, by SciPy."""
         A = np.column_stack([features, np.ones(len(features))])
-        mean = lambda theta: float(np.mean(self.loss(label, A @ theta)))  # noqa: E731
-        found = minimize(mean, np.zeros(A.shape[1]), method="BFGS", options={"gtol": 1e-9})
+
+        def mean(theta: np.ndarray) -> float:
+            return float(np.mean(self.loss(label, (A @ theta.reshape(A.shape[1], -1)).squeeze())))
+
+        found = minimize(mean, np.zeros(A.shape[1] * self.outputs), method="BFGS", options={"gtol": 1e-9})
         return float(minimize(mean, found.x, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-14}).fun)
 
 
@@ -76,17 +81,42 @@ ESTIMATORS: dict[str, Family] = {
         LogisticRegression,
         draw=lambda z, rng: (rng.random(len(z)) < expit(z)).astype(float),
         loss=lambda y, z: np.logaddexp(0.0, z) - y * z,
+        params={"family": "binomial"},
         wrong={0.5: "such as 0.5", -1.0: "such as -1", 3.0: "such as 3"},
         classes=(0.0, 1.0),
+    ),
+    "multinomial": Family(
+        LogisticRegression,
+        draw=lambda z, rng: (
+            np.argmax(np.column_stack([z, 0.3 - 0.0 * z, -z]) + rng.gumbel(size=(len(z), 3)), axis=1) * 1.0
+        ),
+        loss=lambda y, z: logsumexp(z, axis=1) - z[np.arange(len(y)), y.astype(int)],
+        params={"family": "multinomial"},
+        wrong={0.5: "such as 0.5", -1.0: "such as -1"},
+        classes=(0.0, 1.0, 2.0),
+        outputs=3,
     ),
 }
 CASES = [(name, solver) for name, family in ESTIMATORS.items() for solver in family.solvers]
 
 
+def weights(model: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The coefficients (C, d) and the intercepts (C,) of a model of C margins."""
+    if hasattr(model, "coefficientMatrix"):
+        return model.coefficientMatrix.toArray(), model.interceptVector.toArray()
+    return model.coefficients.toArray()[None], np.array([model.intercept])
+
+
+def parameters(model: Any) -> np.ndarray:
+    """All numbers of a model."""
+    return np.concatenate([part.ravel() for part in weights(model)])
+
+
 def margins(model: Any, features: np.ndarray) -> np.ndarray:
-    """What a model gives each row before its link, (n,)."""
-    found: np.ndarray = features @ model.coefficients.toArray() + model.intercept
-    return found
+    """What a model gives each row before its link, (n,), or (n, C) whose rows sum to zero."""
+    w, b = weights(model)
+    found: np.ndarray = features @ w.T + b
+    return found[:, 0] if len(b) == 1 else found - found.mean(axis=1, keepdims=True)
 
 
 def predictions(model: Any, features: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from estimators import ESTIMATORS, D, Family, X
+from estimators import ESTIMATORS, D, Family, X, parameters
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -287,10 +287,6 @@ def test_what_the_schema_tells_is_told_without_a_job(
 
 
 # Tables that look odd, but are good.
-
-
-def parameters(model: Any) -> np.ndarray:
-    return np.append(model.coefficients.toArray(), model.intercept)
 
 
 @pytest.mark.parametrize("name", TELLING.values())

@@ -14,7 +14,7 @@ from pyspark.ml.linalg import Vectors
 from sparkdml import LocalData
 from sparkdml.errors import ConvergenceWarning, DataError, DataWarning, DivergenceError
 
-EXACT = {"tol": 1e-10, "maxIter": 2000}
+EXACT = {"tol": 1e-8, "maxIter": 500}
 
 
 def fitted(family: Family, features: np.ndarray, label: np.ndarray, weight: Any = None, **params: Any) -> Any:
@@ -164,12 +164,15 @@ def test_separable_classes_are_separated(name: str, solver: str, apart: float) -
     np.testing.assert_array_equal(predictions(model, far), label)
 
 
-@pytest.mark.parametrize(("name", "solver"), [case for case in CASES if case[1] != "normal"])
+STARTED = [(name, solver) for name, solver in CASES if solver != "normal" and ESTIMATORS[name].outputs == 1]
+
+
+@pytest.mark.parametrize(("name", "solver"), STARTED)
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_a_start_at_margins_of_ten_thousand_is_left_or_told(name: str, solver: str, size: float) -> None:
     family = ESTIMATORS[name]
-    far = plain(name, solver).copy()
-    far.coefficients = Vectors.dense(size * far.coefficients.toArray())
+    near = plain(name, solver)
+    far = type(near)(Vectors.dense(size * near.coefficients.toArray()), near.intercept, near.featureNames)
     assert not np.isnan(predictions(far, X)).any()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -180,4 +183,4 @@ def test_a_start_at_margins_of_ten_thousand_is_left_or_told(name: str, solver: s
     assert {each.category for each in caught} <= {ConvergenceWarning}
     assert model.summary.converged == (not caught)
     if model.summary.converged:
-        np.testing.assert_allclose(margins(model, X), margins(plain(name, solver), X), atol=1e-4)
+        np.testing.assert_allclose(margins(model, X), margins(near, X), atol=1e-4)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from estimators import ESTIMATORS, D, Family, N, X, margins
+from estimators import ESTIMATORS, D, Family, N, X, margins, parameters
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import OneVsRest, OneVsRestModel
 from pyspark.ml.evaluation import BinaryClassificationEvaluator, MulticlassClassificationEvaluator, RegressionEvaluator
@@ -48,10 +48,6 @@ def table(spark: SparkSession) -> Iterator[DataFrame]:
 def evaluator(name: str) -> Any:
     label = {"labelCol": f"label_{name}"}
     return BinaryClassificationEvaluator(**label) if ESTIMATORS[name].classes else RegressionEvaluator(**label)
-
-
-def parameters(model: Any) -> np.ndarray:
-    return np.append(model.coefficients.toArray(), model.intercept)
 
 
 def local(family: Family) -> LocalData:
