@@ -43,9 +43,11 @@ def test_the_walk_can_be_walked(
 
 
 @pytest.mark.parametrize("code", [code for code in snippets(README) if code not in snippets(WALK)])
-def test_the_python_of_the_readme_runs(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+def test_the_python_of_the_readme_runs(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
     monkeypatch.chdir(ROOT)
-    exec(code.replace('"data/', f'"{ROOT}/data/'), {})
+    exec(code.replace('"data/', f'"{ROOT}/data/').replace('"models/', f'"{tmp_path}/'), {})
 
 
 def test_every_command_of_the_readme_is_one_of_the_jobs() -> None:
