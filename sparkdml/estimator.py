@@ -39,7 +39,7 @@ from sparkdml.model import dense
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.solvers import EarlyStopping, Solver, check_admissible, check_aggregation
+from sparkdml.optim.solvers import EarlyStopping, Smoothing, Solver, check_admissible, check_aggregation
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
@@ -105,6 +105,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     def _solver_for(self, name: str, statistics: Statistics, problem: Problem) -> Solver:
         """The solver of a name, with the Params that it has."""
         solver = make_solver(self, name, statistics.count, len(problem.start))
+        if not problem.loss.smooth:
+            solver = Smoothing(tol=solver.tol, max_iter=solver.max_iter, inner=solver)
         return EarlyStopping(inner=solver, patience=self.getOrDefault("patience")) if self._stops_early() else solver
 
     @abstractmethod
@@ -206,8 +208,12 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             names = (", ".join(each[:20]) for each in (model.featureNames, data.feature_names))
             raise ColumnError("initialModel has none of the features: it knows {}, and these are {}.".format(*names))
         w = np.array([[known.get(name, 0.0)] for name in data.feature_names])
-        b = np.array([model.intercept - self._intercept_shift(data)])
+        b = np.append(model.intercept - self._intercept_shift(data), self._known_constants(model, problem))
         return problem.starting_from(w, b if known.keys() <= set(data.feature_names) else None), solver
+
+    def _known_constants(self, model: Any, problem: Problem) -> np.ndarray:
+        """What a model knows of the constants of the loss, (0,) if nothing."""
+        return np.empty(0)
 
     def _trained_rows(self, data: Data) -> DataFrame | None:
         """The table of the rows that trained, where it is at hand: rows that packing drew are marked nowhere."""

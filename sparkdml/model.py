@@ -60,11 +60,15 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
     def to_pyspark(self) -> Any:
         """The model of `pyspark.ml` with the same coefficients and columns; it needs a running session."""
-        java_model = JavaWrapper._new_java_obj(self._java_class, self.uid, self.coefficients, float(self.intercept))
+        java_model = JavaWrapper._new_java_obj(self._java_class, self.uid, *self._twin_arguments())
         model = self._pyspark_class(java_model)
         model._set(**self._twin_params())
         model._transfer_params_to_java()  # it does this itself in `transform`, but not in `predict` and `evaluate`
         return model
+
+    def _twin_arguments(self) -> tuple[Any, ...]:
+        """What makes the model of `pyspark.ml`, after its uid."""
+        return self.coefficients, float(self.intercept)
 
     def _twin_params(self) -> dict[str, Any]:
         """The Params that the model of `pyspark.ml` needs to do the same."""

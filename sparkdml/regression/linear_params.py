@@ -1,15 +1,16 @@
 """The Params of linear regression."""
 
+from dataclasses import fields, replace
 from typing import Any
 
 from pyspark.ml.param.shared import HasLoss, HasSolver
 
-from sparkdml.optim.losses import REGRESSION_LOSSES
+from sparkdml.optim.losses import REGRESSION_LOSSES, Loss
 from sparkdml.optim.solvers import SOLVERS
-from sparkdml.params import FitParams, HasComputeStatistics, choice, number
+from sparkdml.params import FitParams, HasComputeStatistics, HasQuantile, choice, number
 
 
-class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasComputeStatistics):
+class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasComputeStatistics, HasQuantile):
     """The Params of the estimator and of its model."""
 
     solver = choice("solver", "the method of minimization.", ["auto", *SOLVERS])
@@ -20,4 +21,9 @@ class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasComputeStatistics
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(solver="auto", loss="squaredError", epsilon=1.35, computeStatistics=False)
+        self._setDefault(solver="auto", loss="squaredError", epsilon=1.35, computeStatistics=False, quantile=0.5)
+
+    def _loss(self) -> Loss:
+        """The loss, with its own Params."""
+        loss = REGRESSION_LOSSES[self.getOrDefault("loss")]
+        return replace(loss, **{f.name: self.getOrDefault(f.name) for f in fields(loss) if self.hasParam(f.name)})

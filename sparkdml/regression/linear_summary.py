@@ -142,8 +142,8 @@ class LinearRegressionTrainingSummary(TrainingSummary[RegressionMetrics], Linear
         inferred = self._inferred()
         if inferred is None:
             raise StatisticsError(
-                "there are no standard errors: they need linearly independent columns, no L1 penalty and exact sums "
-                "(aggregation='weighted_mean'), and with solvers other than 'normal' computeStatistics=True."
+                "there are no standard errors: they need loss='squaredError', linearly independent columns, no L1 "
+                "penalty and exact sums (aggregation='weighted_mean'), and with solvers other than 'normal' computeStatistics=True."
             )
         return inferred
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, Query
-from sparkdml.optim.solvers.base import Solver, StopReason, begin, empty, is_near
+from sparkdml.optim.solvers.base import Solver, StopReason, begin, empty, is_near, smoothness_refusal
 from sparkdml.optim.solvers.line_search import BACKTRACKS, SearchState, aimed, is_accepted, moved_to, shortened
 from sparkdml.optim.solvers.quasi_newton import Model, has_curvature, inverse_times, with_pair
 
@@ -43,9 +43,15 @@ class Lbfgs(Solver[LbfgsState]):
     name = "l-bfgs"
     state_class = LbfgsState
 
+    def refusal(self, problem: Problem) -> str | None:
+        return smoothness_refusal(problem)
+
     def init(self, problem: Problem) -> LbfgsState:
         n = len(problem.start)
         return LbfgsState(S=np.empty((0, n)), Y=np.empty((0, n)), direction=np.zeros(n))
+
+    def init_after(self, problem: Problem, ended: LbfgsState) -> LbfgsState:
+        return replace(self.init(problem), S=ended.S, Y=ended.Y)
 
     def queries(self, problem: Problem, state: LbfgsState) -> list[Query]:
         if state.point is None:
@@ -84,12 +90,26 @@ def _aim(problem: Problem, state: LbfgsState) -> LbfgsState:
     assert state.point is not None
     theta, gradient = state.point.theta, problem.smooth_gradient(state.point)
     l1 = problem.penalty.l1
+    first = _first_curvature(problem, state.point)
     if problem.penalty.has_l1:
-        model = Model.of(state.S, state.Y, problem.lipschitz)
+        model = Model.of(state.S, state.Y, first)
         direction = model.minimize(theta, gradient, l1.strength) - theta
     else:
-        direction = -inverse_times(state.S, state.Y, gradient, 1.0 / problem.lipschitz)
+        direction = -inverse_times(state.S, state.Y, gradient, 1.0 / first)
     return aimed(problem, state, direction) or _forget(problem, state)
+
+
+def _first_curvature(problem: Problem, point: Point) -> float:
+    """What to take for the curvature as long as no step has told: its bound.
+
+    Without one, that of the parabola with the F and the gradient of the point that goes down to zero, which knows the
+    units of the label.
+    """
+    bound = problem.lipschitz
+    if np.isfinite(bound):
+        return bound
+    slope = problem.smooth_gradient(point)
+    return float(slope @ slope) / (2.0 * abs(problem.objective(point)) or 1.0)
 
 
 def _forget(problem: Problem, state: LbfgsState) -> LbfgsState:
