@@ -78,6 +78,15 @@ class ArrayClassifier(ArrayModel):
         return np.where(np.isnan(p), np.nan, p > _threshold(self.params))
 
 
+class ArrayMargins(ArrayModel):
+    """A fitted support vector machine, which knows no probabilities."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each row, (n,): 1.0 where its margin is above the threshold; NaN for a row with a NaN."""
+        z = self.margins(X)[:, 0]
+        return np.where(np.isnan(z), np.nan, z > self.params["threshold"])
+
+
 def _threshold(params: Mapping[str, Any]) -> float:
     """The threshold, also where `thresholds` say it."""
     if "thresholds" in params:
@@ -89,6 +98,7 @@ def _threshold(params: Mapping[str, Any]) -> float:
 KINDS: dict[str, type[ArrayModel]] = {
     "LinearRegressionModel": ArrayModel,
     "LogisticRegressionModel": ArrayClassifier,
+    "LinearSVCModel": ArrayMargins,
 }
 
 

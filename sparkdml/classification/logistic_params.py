@@ -1,45 +1,28 @@
 """The Params of logistic regression."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasSolver, HasThreshold, HasThresholds
 
+from sparkdml.classification.class_weight import HasClassWeight
 from sparkdml.errors import ParamError
 from sparkdml.params import FitParams, HasSampling, choice, number
 
 FAMILIES = ("auto", "binomial", "multinomial")
 SOLVERS = ("auto", "l-bfgs", "gd", "sgd", "local-sgd")
-CLASSES = (0.0, 1.0)
-
-
-def class_weight(value: Any) -> str | dict[float, float]:
-    """The value of classWeight: "balanced", or the weight of each class, also as text; what is wrong is refused.
-
-    >>> class_weight({1: 5}), class_weight("0=0.5,1=2")
-    ({1.0: 5.0}, {0.0: 0.5, 1.0: 2.0})
-    """
-    if value == "balanced":
-        return "balanced"
-    if not isinstance(value, str | Mapping):
-        raise TypeError(f"classWeight={value!r} is neither text nor a dictionary")
-    pairs = value.items() if isinstance(value, Mapping) else [each.split("=") for each in value.split(",")]
-    try:
-        found = {float(label): float(weight) for label, weight in pairs}
-    except (TypeError, ValueError):
-        raise ParamError(
-            f"classWeight={value!r} is neither 'balanced' nor weights of labels, such as {{0: 1, 1: 5}} or '0=1,1=5'."
-        ) from None
-    for label, weight in found.items():
-        if not 0.0 <= weight < math.inf:
-            raise ParamError(f"classWeight has the weight {weight:g} for label {label:g}: it must be zero or more.")
-    return found
 
 
 class LogisticRegressionParams(
-    FitParams, HasSolver, HasThreshold, HasProbabilityCol, HasThresholds, HasRawPredictionCol, HasSampling
+    FitParams,
+    HasSolver,
+    HasThreshold,
+    HasProbabilityCol,
+    HasThresholds,
+    HasRawPredictionCol,
+    HasSampling,
+    HasClassWeight,
 ):
     """The Params of the estimator and of its model.
 
@@ -59,13 +42,6 @@ class LogisticRegressionParams(
 
     thresholds: Param[list[float]] = Param(
         Params._dummy(), "thresholds", "threshold as two numbers: t0, t1 stands for t1 / (t0 + t1).", _thresholds
-    )
-
-    classWeight: Param[Any] = Param(
-        Params._dummy(),
-        "classWeight",
-        "what weights are multiplied by: balanced, or a number for each label, 0=1,1=5 in text.",
-        class_weight,
     )
 
     def __init__(self, *args: Any) -> None:
@@ -93,16 +69,6 @@ class LogisticRegressionParams(
         if self.isSet("thresholds"):
             return list(self.getOrDefault("thresholds"))
         return [1.0 - self._plain_threshold(), self._plain_threshold()]
-
-    def _check_class_weight(self) -> None:
-        """Refuse weights of classes that a binomial model has not, and no weight at all."""
-        weights = self.getOrDefault("classWeight") if self.isDefined("classWeight") else {}
-        if weights == "balanced":
-            return
-        if other := sorted(set(weights) - set(CLASSES)):
-            raise ParamError(f"classWeight names the label {other[0]:g}: a binomial model has the labels 0 and 1.")
-        if not any(weights.get(label, 1.0) for label in CLASSES):
-            raise ParamError("classWeight is zero for both labels, so that no row counts: one must be positive.")
 
     def _plain_threshold(self) -> float:
         return float(self.getOrDefault("threshold"))

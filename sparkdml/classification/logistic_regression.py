@@ -28,7 +28,6 @@ from sparkdml.errors import ParamError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import BinaryMetrics, require_binary
 from sparkdml.model import LinearModel, dense
-from sparkdml.optim.aggregation import ROBUST
 from sparkdml.optim.losses import Logistic
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Lbfgs, Solver
@@ -193,11 +192,6 @@ class LogisticRegression(
         super()._check_params()
         self._check_thresholds()
         self._require_intercept(self._sampling())
-        if self.isDefined("classWeight") and self.getOrDefault("aggregation") in ROBUST:
-            raise ParamError(
-                f"aggregation={self.getOrDefault('aggregation')!r} knows no weights of classes: take "
-                "'weighted_mean', or put the weights into weightCol."
-            )
         self._check_class_weight()
         if self.getOrDefault("family") == "multinomial":
             raise ParamError(
@@ -231,7 +225,7 @@ class LogisticRegression(
         require_binary(
             data.statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
         )
-        class_weights = self._class_weights(data)
+        class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)
         deviation = np.sqrt(statistics.sample_variance[:-1])
         if statistics.variance[-1] == 0.0:
@@ -245,15 +239,6 @@ class LogisticRegression(
         warn_constant_columns(statistics, problem)
         name = solver_name(self)
         return problem, self._solver_for(Lbfgs.name if name == "auto" else name, statistics, problem)
-
-    def _class_weights(self, data: Data) -> dict[float, float]:
-        """What the weights of the rows of each class are multiplied by; "balanced" is of the rows that train."""
-        chosen = self.getOrDefault("classWeight") if self.isDefined("classWeight") else {}
-        if chosen != "balanced":
-            return dict(chosen)
-        labels = self._statistics(data).labels or {}
-        weights = {label: weight for label, (_, weight) in labels.items() if weight > 0.0}
-        return {label: sum(weights.values()) / (len(weights) * weight) for label, weight in weights.items()}
 
     def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics | None:
         """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""

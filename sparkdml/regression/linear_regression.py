@@ -55,7 +55,8 @@ class LinearRegression(
     sigma > 0 is estimated with the coefficients (`model.scale`). With loss="quantile" it is q r for r = y_i - x_i.w - b
     of at least zero, and (q - 1) r below, with q = `quantile`: the model predicts that quantile, 0.5 being the median;
     its tol is the relative distance of the objective to its minimum, which a lower bound certifies. With both the L2
-    part is not divided by the standard deviation of the label.
+    part is not divided by the standard deviation of the label; with "huber", as in pyspark.ml, the variances of the
+    columns are divided by sum s - sum s^2 / sum s.
 
     Parameters
     ----------
@@ -231,10 +232,10 @@ class LinearRegression(
             )
 
     def _problem(self, statistics: Statistics) -> Problem:
-        deviation, loss = np.sqrt(statistics.variance), self._loss()
-        spread = float(deviation[-1]) or 1.0
+        loss, spread = self._loss(), float(np.sqrt(statistics.variance[-1])) or 1.0
+        variance = statistics.sample_variance if loss.constants else statistics.variance
         divisor = spread if loss.quadratic else 1.0
-        return self._problem_of(loss, statistics, deviation[:-1], l2_divisor=divisor, label_deviation=spread)
+        return self._problem_of(loss, statistics, np.sqrt(variance[:-1]), l2_divisor=divisor, label_deviation=spread)
 
     def _check(self, statistics: Statistics, problem: Problem) -> None:
         """Warn of, or refuse, what the statistics show to be degenerate."""

@@ -143,7 +143,8 @@ class LinearRegressionTrainingSummary(TrainingSummary[RegressionMetrics], Linear
         if inferred is None:
             raise StatisticsError(
                 "there are no standard errors: they need loss='squaredError', linearly independent columns, no L1 "
-                "penalty and exact sums (aggregation='weighted_mean'), and with solvers other than 'normal' computeStatistics=True."
+                "penalty and exact sums (aggregation='weighted_mean'), and with solvers other than 'normal' "
+                "computeStatistics=True."
             )
         return inferred
 

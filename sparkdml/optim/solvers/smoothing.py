@@ -147,10 +147,11 @@ class Smoothing(Solver[SmoothingState]):
 
     def _narrow(self, problem: Problem, state: SmoothingState) -> SmoothingState:
         """Go on from the end of a width with the next."""
-        assert state.inner.point is not None
+        ended = state.inner.point
+        assert ended is not None
+        slack = _slack(problem, ended, state.curvature)
+        state = replace(state, seen=ended, looked=False, slack=slack)
         state = replace(state, width=SHRINKAGE * state.width, earlier=state.iterations)
-        slack = _slack(problem, state.inner.point, state.curvature)
-        state = replace(state, seen=state.inner.point, looked=False, slack=slack)
         return replace(state, inner=self._inner(state).init_after(_smooth(problem, state), state.inner))
 
     def _look(
