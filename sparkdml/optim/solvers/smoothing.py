@@ -95,7 +95,7 @@ class Smoothing(Solver[SmoothingState]):
         return self.inner.refusal(replace(problem, loss=problem.loss.smoothed(1.0)))
 
     def init(self, problem: Problem) -> SmoothingState:
-        return SmoothingState()
+        return SmoothingState(inner=self.inner.init(problem))
 
     def queries(self, problem: Problem, state: SmoothingState) -> list[Query]:
         if state.point is None:
@@ -143,7 +143,7 @@ class Smoothing(Solver[SmoothingState]):
             return replace(state, stop=StopReason.CONVERGED)
         if self.max_iter == 0:
             return replace(state, stop=StopReason.MAX_ITERATIONS)
-        return replace(state, inner=self._inner(state).init(_smooth(problem, state)))
+        return state
 
     def _narrow(self, problem: Problem, state: SmoothingState) -> SmoothingState:
         """Go on from the end of a width with the next."""
