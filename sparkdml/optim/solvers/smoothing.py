@@ -15,6 +15,7 @@ NARROWEST = 1e-10  # times the first width: below, the smooth loss is the exact 
 SETTLED = (
     0.1  # a width ends where its residual costs the bound less than this share of the gap, or of what `tol` allows
 )
+SAMPLING = ("sgd", "local-sgd")  # whose end is near the minimum, but not at it
 SECANT = 2.0**-10  # how much wider, relatively, is the loss that tells how the smooth one grows with its width
 
 
@@ -92,6 +93,8 @@ class Smoothing(Solver[SmoothingState]):
     def refusal(self, problem: Problem) -> str | None:
         if problem.loss.smooth:
             return f"needs no Smoothing for the loss {problem.loss.name!r}, which is smooth."
+        if self.inner.name in SAMPLING:
+            return f"stops short of the minimum of {problem.loss.name!r}, which has a kink; take solver='l-bfgs'."
         return self.inner.refusal(replace(problem, loss=problem.loss.smoothed(1.0)))
 
     def init(self, problem: Problem) -> SmoothingState:
