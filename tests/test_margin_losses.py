@@ -15,6 +15,7 @@ from sparkdml.optim.losses import Hinge, Huber, Loss, Quantile, SquaredHinge
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import (
     SOLVERS,
+    EarlyStopping,
     Lbfgs,
     Smoothing,
     StopReason,
@@ -22,6 +23,7 @@ from sparkdml.optim.solvers import (
     dump_state,
     load_state,
 )
+from sparkdml.optim.solvers.early_stopping import EarlyStoppingState
 from sparkdml.optim.solvers.smoothing import SmoothingState
 
 KINKED: dict[str, Loss] = {"hinge": Hinge(), "median": Quantile(), "quantile 0.9": Quantile(quantile=0.9)}
@@ -247,3 +249,19 @@ def test_an_offset_moves_the_label_and_not_the_scale() -> None:
     problem = huber_problem(rows, True)
     found = [minimize([(problem, Lbfgs(tol=1e-10, max_iter=1000))], each.local())[0] for each in (rows, moved)]
     np.testing.assert_allclose(theta_of(found[0]), theta_of(found[1]), rtol=1e-9)
+
+
+@every_kink
+def test_early_stopping_keeps_the_iterate_whose_validation_loss_was_lowest(loss: Loss) -> None:
+    rows = replace(rows_for(loss), fold=(np.arange(90) % 3 == 0).astype(np.int32))
+    data = rows.local(2)
+    problem = replace(standardized(data, True, loss=loss), fold=1)
+    for patience in (2, 10_000):
+        solver = EarlyStopping(inner=Smoothing(tol=1e-4, max_iter=1000, inner=Lbfgs()), patience=patience)
+        (fit,) = minimize([(problem, solver)], data)
+        assert isinstance(fit.state, EarlyStoppingState)
+        validating = rows.take(np.flatnonzero(rows.fold == 1))
+        held_out = replace(problem, penalty=standardized(data, True).penalty)
+        found = exact_objective(held_out, validating, theta_of(fit))
+        assert found == pytest.approx(fit.state.validation.min(), rel=1e-9)
+        assert fit.state.stop is (StopReason.VALIDATION if patience == 2 else StopReason.CONVERGED)
