@@ -275,6 +275,7 @@ VALUES = {
     "validationFraction": 0.25,
     "patience": 3,
     "seed": 7,
+    "quantile": 0.75,
 }
 
 
