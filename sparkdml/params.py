@@ -257,18 +257,6 @@ class HasSeed(Params):
     )
 
 
-class HasQuantile(Params):
-    """Which quantile of the label a linear regression predicts."""
-
-    quantile: Param[float] = number(
-        "quantile",
-        "with loss='quantile': which quantile of the label to predict, above 0 and below 1.",
-        0.0,
-        math.nextafter(1.0, 0.0),
-        open_low=True,
-    )
-
-
 class HasComputeStatistics(Params):
     """Whether standard errors are worth a pass."""
 

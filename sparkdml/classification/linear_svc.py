@@ -199,6 +199,7 @@ class LinearSVCModel(LinearModel, LinearSVCParams, ClassificationModel):
 
     _outputs = ("predictionCol", "rawPredictionCol")
     _score = "rawPredictionCol"
+    numbers = ("predictionCol", "rawPredictionCol")
     _pyspark_class = PySparkLinearSVCModel
     _java_class = "org.apache.spark.ml.classification.LinearSVCModel"
     _scoring_class = MarginScoring

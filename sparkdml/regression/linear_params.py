@@ -1,5 +1,6 @@
 """The Params of linear regression."""
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -7,16 +8,23 @@ from pyspark.ml.param.shared import HasLoss, HasSolver
 
 from sparkdml.optim.losses import REGRESSION_LOSSES, Loss
 from sparkdml.optim.solvers import SOLVERS
-from sparkdml.params import FitParams, HasComputeStatistics, HasQuantile, choice, number
+from sparkdml.params import FitParams, HasComputeStatistics, choice, number
 
 
-class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasComputeStatistics, HasQuantile):
+class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasComputeStatistics):
     """The Params of the estimator and of its model."""
 
     solver = choice("solver", "the method of minimization.", ["auto", *SOLVERS])
     loss = choice("loss", "the loss of a row.", list(REGRESSION_LOSSES))
     epsilon = number(
         "epsilon", "shape of the huber loss, above 1; other losses have no use for it.", 1.0, open_low=True
+    )
+    quantile = number(
+        "quantile",
+        "with loss='quantile': which quantile of the label to predict, above 0 and below 1.",
+        0.0,
+        math.nextafter(1.0, 0.0),
+        open_low=True,
     )
 
     def __init__(self, *args: Any) -> None:
