@@ -21,7 +21,8 @@ from sparkdml.evaluation import BinaryMetrics, require_binary
 from sparkdml.model import LinearModel, dense
 from sparkdml.optim.losses import HINGE_LOSSES
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.solvers import Lbfgs, Solver
+from sparkdml.optim.solvers import Solver
+from sparkdml.optim.solvers.auto import choose
 from sparkdml.params import accessors
 from sparkdml.solver_choice import solver_name
 
@@ -46,12 +47,12 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
     Those of pyspark.ml, with its defaults, and
     loss : "hinge" or "squaredHinge".
     elasticNetParam : share of L1 in the penalty; 0, as in pyspark.ml, is L2 alone.
-    solver : "l-bfgs", "gd" and, for loss="squaredHinge", "sgd" and "local-sgd", as in
-        `sparkdml.regression.LinearRegression`, or "auto": "l-bfgs".
+    solver : "newton", "l-bfgs", "gd" and, for loss="squaredHinge", "sgd" and "local-sgd", as in
+        `sparkdml.regression.LinearRegression`, or "auto": of the hinge "newton" up to 1000 features, else "l-bfgs".
     tol : of the hinge, the certified relative distance of the objective to its minimum at which to stop; of the squared
         hinge as in `sparkdml.regression.LinearRegression`.
     maxIter : of the hinge, iterations for all smooth losses together; with many or correlated columns and a weak
-        penalty some hundreds are needed.
+        penalty "l-bfgs" needs some hundreds.
     classWeight : as in `sparkdml.classification.LogisticRegression`.
     featuresCols, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
     numPartitions, partitioning, handleInvalid, aggregation, initialModel, validationIndicatorCol, validationFraction,
@@ -175,7 +176,10 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         problem = replace(self._problem_of(loss, statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
         name = solver_name(self)
-        return problem, self._solver_for(Lbfgs.name if name == "auto" else name, statistics, problem)
+        if name == "auto":
+            kinked = not loss.smooth and data.fits_driver(problem.gram_query().size)
+            name = choose(len(problem.scale), quadratic=False, kinked=kinked)
+        return problem, self._solver_for(name, statistics, problem)
 
     def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics:
         statistics = data.statistics_for(problem.fold)

@@ -209,7 +209,7 @@ class LinearRegression(
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
             direct = problem.loss.quadratic and admissible and not self._stops_early()
-            name = choose(len(problem.scale), direct)
+            name = choose(len(problem.scale), direct, kinked=not problem.loss.smooth and admissible)
         if name == Normal.name:
             self._require_gram(data, problem, "solver='normal'")
         return problem, self._solver_for(name, statistics, problem)
