@@ -51,7 +51,7 @@ def test_a_fit_begun_at_a_model_of_the_same_loss_is_there() -> None:
     cold = LinearRegression(loss="huber", tol=1e-9).fit(DATA)
     warm = LinearRegression(loss="huber", tol=1e-6, initialModel=cold).fit(DATA)
     squared = LinearRegression(loss="huber", tol=1e-9, initialModel=LinearRegression().fit(DATA)).fit(DATA)
-    assert warm.summary.passes <= 4 < cold.summary.passes
+    assert 2 * warm.summary.passes < cold.summary.passes
     for other in (warm, squared):
         assert other.scale == pytest.approx(cold.scale, rel=1e-6)
 

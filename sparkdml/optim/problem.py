@@ -192,7 +192,8 @@ class Problem:
         self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray, answer: LineSums | PerPartition[LineSums]
     ) -> np.ndarray:
         """F(theta + t direction) for each t of `steps`, (T,)."""
-        penalties = [self.penalty.value(theta + t * direction) for t in steps]
+        with np.errstate(over="ignore", invalid="ignore"):  # of a direction that is far too long
+            penalties = [self.penalty.value(theta + t * direction) for t in steps]
         if isinstance(answer, LineSums):
             return answer.values / answer.weight + np.array(penalties)
         parts = [part for part in answer.parts if part.weight > 0.0]

@@ -10,11 +10,12 @@ from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query
 from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason
 
-SHRINKAGE = 0.2  # of the width, from one smooth loss to the next
+SHRINKAGE = 0.35  # of the width; from wider to narrower in larger strides, Newton's method loses its way at times
 NARROWEST = 1e-10  # times the first width: below, the smooth loss is the exact one but for rounding
 SETTLED = (
     0.1  # a width ends where its residual costs the bound less than this share of the gap, or of what `tol` allows
 )
+LONG = 1e-2  # times the way from the origin: shorter steps tell no curvature
 SAMPLING = ("sgd", "local-sgd")  # whose end is near the minimum, but not at it
 SECANT = 2.0**-10  # how much wider, relatively, is the loss that tells how the smooth one grows with its width
 
@@ -210,9 +211,13 @@ def _slack(problem: Problem, point: Point, curvature: float) -> float:
 
 
 def _curvature(problem: Problem, before: Point | None, after: Point | None) -> float:
-    """Of the smooth part along a step; infinite where there was none, or only rounding."""
+    """Of the smooth part along a step; infinite where there was none, or one too short to tell.
+
+    Along a short step a narrow loss is linear, which says nothing of how far the minimum is.
+    """
     if before is None or after is None:
         return np.inf
     s = after.theta - before.theta
     bend = float(s @ (problem.smooth_gradient(after) - problem.smooth_gradient(before)))
-    return bend / float(s @ s) if bend > 0.0 else np.inf
+    long = np.linalg.norm(s) > LONG * problem.way(after.theta)
+    return bend / float(s @ s) if long and bend > 0.0 else np.inf
