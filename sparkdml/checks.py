@@ -14,7 +14,7 @@ from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ColumnError, DataError, DataWarning, ParamError, SolverError
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.solvers import State
+from sparkdml.optim.solvers import Solver, State
 from sparkdml.optim.solvers.local_descent import SKEWED
 
 VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
@@ -115,16 +115,27 @@ def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Seque
         )
 
 
-def require_room(data: Data, problem: Problem) -> None:
+def require_room(data: Data, problem: Problem, solver: Solver) -> None:
     """Refuse to bring more to the driver than it can hold, instead of ending it."""
+    size = sum(query.size for query in solver.queries(problem, solver.init(problem)))
     if problem.aggregation == WEIGHTED_MEAN:
+        require_matrix(data, size, f"solver={solver.name!r}")
         return
-    size = data.partitions * problem.gradient_query(problem.start).size
+    size *= data.partitions
     if not data.fits_driver(size):
         raise SolverError(
             f"aggregation={problem.aggregation!r} brings {data.partitions} gradients of {size >> 20:,} MB in all to "
             "the driver, more than a quarter of what it can receive: raise spark.driver.memory and "
             "spark.driver.maxResultSize, or pack fewer partitions (df.coalesce)."
+        )
+
+
+def require_matrix(data: Data, size: int, what: str) -> None:
+    """Refuse matrices of so many bytes that the driver cannot hold, instead of ending the driver with them."""
+    if not data.fits_driver(size):
+        raise SolverError(
+            f"{what} needs sums of {size >> 20:,} MB, more than a quarter of what the driver can receive: raise "
+            "spark.driver.memory and spark.driver.maxResultSize, or take solver='l-bfgs' without standard errors."
         )
 
 

@@ -35,6 +35,7 @@ from sparkdml.errors import (
     ConvergenceWarning,
     ParamError,
 )
+from sparkdml.inference import CLASSICAL, check_errors, check_room, measure_covariances, wanted_errors
 from sparkdml.model import dense
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
@@ -72,6 +73,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     def _check_params(self) -> None:
         """Refuse Params that contradict each other, before the rows are read."""
         check_descent(self)
+        check_errors(self)
         if self.getOrDefault("aggregation") != WEIGHTED_MEAN:
             check_aggregation(make_solver(self, solver_name(self), 0, 1), self.getOrDefault("aggregation"))
         model = self._initial_model()
@@ -171,6 +173,9 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             "objectiveHistory": state.history,
             "validationHistory": getattr(state, "validation", np.empty(0)),
             "estimates": np.append(w, b) if problem.fit_intercept else w,
+            "rank": fit.covariance.rank,
+            "standardErrors": wanted_errors(self) or CLASSICAL,
+            "covarianceDiagonal": fit.covariance.diagonal,
         }
 
     def _create_model(self, data: Data, fit: Fit, point: Point) -> M:
@@ -258,15 +263,18 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         chunk = max(estimator.getOrDefault("maxBlockSizeInMB") for estimator in estimators)
         reading = Reading(depth, int(chunk * 2**20) or CHUNK_BYTES)
         problems, solvers = zip(*(estimator._begun(data) for estimator in estimators), strict=True)
-        for problem, solver in zip(problems, solvers, strict=True):
+        kinds = [wanted_errors(estimator) for estimator in estimators]
+        for problem, solver, kind in zip(problems, solvers, kinds, strict=True):
             check_admissible(solver, problem)
-            require_room(data, problem)
+            require_room(data, problem, solver)
+            check_room(data, problem, kind)
         problems = with_axes(problems, data, reading)
         warm = [warm_solver(estimator) for estimator in estimators]
         fits = minimize_warm(list(zip(problems, solvers, warm, strict=True)), data, reading)
         for fit in fits:
             if fit.problem.axes is not None:
                 fit.count(data, [axes_query(fit.problem)])
+        measure_covariances(fits, kinds, data, reading)
         ended = zip(estimators, fits, exact_points(fits, data, reading), strict=True)
         return [estimator._create_model(data, fit, point) for estimator, fit, point in ended]
 

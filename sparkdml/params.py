@@ -21,6 +21,7 @@ from pyspark.ml.param.shared import (
 from sparkdml.blocks.sampling import SAMPLINGS
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.errors import ParamError
+from sparkdml.inference import STANDARD_ERRORS
 from sparkdml.model import LinearModel
 from sparkdml.optim.aggregation import AGGREGATIONS, WEIGHTED_MEAN
 from sparkdml.optim.solvers.rule_descent import LEARNING_RATES
@@ -257,12 +258,11 @@ class HasSeed(Params):
     )
 
 
-class HasComputeStatistics(Params):
-    """Whether standard errors are worth a pass."""
+class HasStandardErrors(Params):
+    """Which standard errors, and whether they are worth a pass."""
 
-    computeStatistics: Param[bool] = flag(
-        "computeStatistics", "compute standard errors even where that takes one more pass (solvers other than normal)."
-    )
+    computeStatistics: Param[bool] = flag("computeStatistics", "standard errors even where they take one more pass.")
+    standardErrors: Param[str] = choice("standardErrors", "of the Hessian, or the sandwich HC0, HC1.", STANDARD_ERRORS)
 
 
 class FitParams(

@@ -6,7 +6,7 @@ from pyspark.ml.param import Params
 
 from sparkdml.errors import ParamError
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
-from sparkdml.optim.solvers import SOLVERS, GradientDescent, LocalDescent, Normal, Solver, StochasticDescent
+from sparkdml.optim.solvers import ALIASES, SOLVERS, GradientDescent, LocalDescent, Normal, Solver, StochasticDescent
 from sparkdml.optim.solvers.rule_descent import ROBUST_DESCENT, RuleDescent
 from sparkdml.optim.solvers.sampled_rules import SampledRules
 from sparkdml.optim.solvers.stochastic_descent import default_fraction
@@ -49,7 +49,7 @@ def solver_name(params: Params) -> str:
     """The solver that was chosen; "auto" is left to the data unless the aggregation leaves no choice."""
     name: str = params.getOrDefault("solver")
     inexact = params.getOrDefault("aggregation") != WEIGHTED_MEAN
-    return GradientDescent.name if name == "auto" and inexact else name
+    return GradientDescent.name if name == "auto" and inexact else ALIASES.get(name, name)
 
 
 def make_solver(params: Params, name: str, rows: int, coefficients: int) -> Solver:

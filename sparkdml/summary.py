@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from pyspark.sql import DataFrame
-from scipy.special import stdtr
 
 from sparkdml.arrays import require
 from sparkdml.engine.data import Traffic
 from sparkdml.errors import StatisticsError
+from sparkdml.inference import CLASSICAL, Inference, Inferred
 from sparkdml.text import align
 
 
@@ -59,6 +59,9 @@ class Training:
     objectiveHistory : the objective at the start and after each iteration.
     validationHistory : the loss of the rows that validate at the same points; empty without early stopping.
     estimates : the coefficients, then the intercept if one was fitted.
+    rank : of the second derivatives of the objective where the fit ended, or -1 where it is not known.
+    standardErrors : of what kind they are, see `sparkdml.inference`.
+    covarianceDiagonal : the variances of the estimates, classical ones per unit of dispersion; empty where not known.
     """
 
     solver: str
@@ -73,6 +76,9 @@ class Training:
     objectiveHistory: np.ndarray
     validationHistory: np.ndarray
     estimates: np.ndarray
+    rank: int
+    standardErrors: str
+    covarianceDiagonal: np.ndarray
 
 
 class Summary(ABC, Generic[T]):
@@ -133,7 +139,7 @@ class Summary(ABC, Generic[T]):
         return self._metrics
 
 
-class TrainingSummary(Summary[T]):
+class TrainingSummary(Inferred, Summary[T]):
     """How a model was trained and how well it fits; survives save and load. What the fit knows costs nothing.
 
     All of it is of the rows that were trained on: those that validate, with early stopping, are in `validationHistory`
@@ -201,13 +207,28 @@ class TrainingSummary(Summary[T]):
         """Missing numbers of the features that handleInvalid="mean" put a mean in the place of."""
         return self._training.numFilled
 
-    def _inferred(self) -> "Inference | None":
-        """Standard errors for the printed table, where there are any."""
-        return None
+    @property
+    def _freedom(self) -> float:
+        """The degrees of freedom of the test statistics: infinite, for the normal distribution."""
+        return float("inf")
+
+    @property
+    def _dispersion(self) -> float:
+        """What the variance of a label is times the one that its distribution says."""
+        return 1.0
+
+    def _inferred(self) -> Inference | None:
+        """How sure the estimates are, where that is known."""
+        told = self._training
+        if not len(told.covarianceDiagonal):
+            return None
+        factor = self._dispersion if told.standardErrors == CLASSICAL else 1.0
+        return Inference(told.estimates, told.covarianceDiagonal * factor, self._freedom)
 
     def __str__(self) -> str:
         names = [*self._names, *(["(intercept)"] if self._scoring.fitIntercept else [])]
-        table = coefficient_table(names, self._training.estimates, self._inferred())
+        kind = self._training.standardErrors
+        table = coefficient_table(names, self._training.estimates, self._inferred(), kind)
         skipped = f"   skipped: {self.numSkipped:,}" if self.numSkipped else ""
         skipped += f"   filled with means: {self.numFilled:,}" if self.numFilled else ""
         passes = f"{self.passes} pass{'es' if self.passes != 1 else ''}"
@@ -239,41 +260,10 @@ class TrainingSummary(Summary[T]):
         return cls(**parts, names=names)
 
 
-@dataclass(frozen=True, eq=False)
-class Inference:
-    """Standard errors, t and p values of coefficients, in their order.
-
-    Attributes
-    ----------
-    estimates : the coefficients, then the intercept if there is one, (n,).
-    variances : of the estimates, (n,); zero for a coefficient that was not estimated.
-    degrees_of_freedom : of Student's distribution.
-    """
-
-    estimates: np.ndarray
-    variances: np.ndarray
-    degrees_of_freedom: int
-
-    @property
-    def standard_errors(self) -> np.ndarray:
-        """sqrt(variance), NaN where there is none."""
-        return np.sqrt(np.where(self.variances > 0.0, self.variances, np.nan))
-
-    @property
-    def t_values(self) -> np.ndarray:
-        """estimate / standard error."""
-        return self.estimates / self.standard_errors
-
-    @property
-    def p_values(self) -> np.ndarray:
-        """P(|T| > |t|) for T of Student's distribution; NaN without degrees of freedom."""
-        if self.degrees_of_freedom <= 0:
-            return np.full(len(self.estimates), np.nan)
-        return 2.0 * stdtr(self.degrees_of_freedom, -np.abs(self.t_values))
-
-
-def coefficient_table(names: Sequence[str], estimates: np.ndarray, inference: Inference | None) -> str:
-    """The coefficients as an R-like table, one line each.
+def coefficient_table(
+    names: Sequence[str], estimates: np.ndarray, inference: Inference | None, kind: str = CLASSICAL
+) -> str:
+    """The coefficients as an R-like table, one line each; `kind` is that of the standard errors.
 
     >>> print(coefficient_table(["x"], np.array([2.0]), None))
     Feature  Coefficient
@@ -282,7 +272,8 @@ def coefficient_table(names: Sequence[str], estimates: np.ndarray, inference: In
     header = ["Feature", "Coefficient"]
     rows = [[name, f"{value:.6g}"] for name, value in zip(names, estimates, strict=True)]
     if inference is not None:
-        header += ["Std. error", "t value", "Pr(>|t|)"]
+        z = inference.letter
+        header += ["Std. error" if kind == CLASSICAL else f"Std. error ({kind})", f"{z} value", f"Pr(>|{z}|)"]
         columns = (inference.standard_errors, inference.t_values, inference.p_values)
         for row, error, t, p in zip(rows, *columns, strict=True):
             row += ["-", "-", "-"] if np.isnan(error) else [f"{error:.4g}", f"{t:.3f}", format_p(p)]

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 
 BOTTOM = {"errors", "arrays", "saved", "storage", "text"}
-SHARED = {"estimator", "model", "params", "checks", "solver_choice", "summary", "evaluation", "persistence"}
+SHARED = {"estimator", "model", "params", "checks", "solver_choice", "summary", "inference", "evaluation"}
+SHARED |= {"persistence"}
 FACE = SHARED | {"regression", "classification", "datasets"}
 BELOW = {
     "errors": set(),

@@ -262,6 +262,7 @@ VALUES = {
     "numPartitions": 4,
     "handleInvalid": "skip",
     "computeStatistics": True,
+    "standardErrors": "HC1",
     "optimizer": "momentum",
     "learningRate": "cosine",
     "stepSize": 0.5,

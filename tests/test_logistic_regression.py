@@ -255,6 +255,8 @@ VALUES = {
     "validationFraction": 0.25,
     "patience": 3,
     "seed": 7,
+    "computeStatistics": True,
+    "standardErrors": "HC0",
 }
 
 

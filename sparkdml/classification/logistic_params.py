@@ -8,10 +8,10 @@ from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasS
 
 from sparkdml.classification.class_weight import HasClassWeight
 from sparkdml.errors import ParamError
-from sparkdml.params import FitParams, HasSampling, choice, number
+from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
 
 FAMILIES = ("auto", "binomial", "multinomial")
-SOLVERS = ("auto", "l-bfgs", "gd", "sgd", "local-sgd")
+SOLVERS = ("auto", "newton", "irls", "l-bfgs", "gd", "sgd", "local-sgd")
 
 
 class LogisticRegressionParams(
@@ -23,6 +23,7 @@ class LogisticRegressionParams(
     HasRawPredictionCol,
     HasSampling,
     HasClassWeight,
+    HasStandardErrors,
 ):
     """The Params of the estimator and of its model.
 
@@ -47,6 +48,7 @@ class LogisticRegressionParams(
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(solver="auto", family="auto", threshold=0.5, sampling="none", samplingRatio=1.0)
+        self._setDefault(computeStatistics=False, standardErrors="classical")
 
     def setThreshold(self, value: float) -> Self:
         """Set threshold, and clear thresholds."""

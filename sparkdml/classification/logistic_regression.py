@@ -11,6 +11,7 @@ from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
 from pyspark.sql import Column
 from scipy.special import expit
 
+from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import numbers_of
 from sparkdml.blocks.stats import Statistics
@@ -31,6 +32,7 @@ from sparkdml.model import LinearModel, dense
 from sparkdml.optim.losses import Logistic
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Lbfgs, Solver
+from sparkdml.optim.solvers.auto import choose_smooth
 from sparkdml.params import accessors
 from sparkdml.solver_choice import solver_name
 
@@ -61,10 +63,14 @@ class LogisticRegression(
     Those of pyspark.ml, with its defaults, but for the bounds on coefficients and intercepts, and
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     family : "auto" and "binomial" are the same; "multinomial" is not there yet.
-    solver : "l-bfgs", "gd", "sgd", "local-sgd", as in `sparkdml.regression.LinearRegression`, or "auto": "l-bfgs".
+    solver : "newton" or "irls" (the same), "l-bfgs", "gd", "sgd", "local-sgd", as in
+        `sparkdml.regression.LinearRegression`, or "auto": "newton" where its few passes, each with a Hessian, are
+        expected to take less time than those of "l-bfgs": up to 1000 columns and some ten million numbers a task.
     classWeight : multiplies the weights of the rows of each class: a dictionary {label: weight}, in which a label that
         is not there has weight 1, or "balanced", sum s / (2 sum of s in the class), as in scikit-learn. Coefficients
         are those of `weightCol` with these weights; metrics are of the rows' own weights.
+    computeStatistics, standardErrors : as in `sparkdml.regression.LinearRegression`, compared with the normal
+        distribution; "newton" always has the classical ones. The weights of classes count as weights of rows.
     tol, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
     numPartitions, partitioning, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
     initialModel : as in `sparkdml.regression.LinearRegression`.
@@ -136,6 +142,8 @@ class LogisticRegression(
         validationFraction: float | None = None,
         patience: int = 5,
         seed: int = 0,
+        computeStatistics: bool = False,
+        standardErrors: str = "classical",
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -182,6 +190,8 @@ class LogisticRegression(
         validationFraction: float | None = None,
         patience: int = 5,
         seed: int = 0,
+        computeStatistics: bool = False,
+        standardErrors: str = "classical",
     ) -> Self:
         """Set the Params that are given; raises ParamError where threshold and thresholds contradict each other."""
         self._set(**self._input_kwargs)
@@ -238,7 +248,16 @@ class LogisticRegression(
         problem = replace(self._problem_of(Logistic(), statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
         name = solver_name(self)
-        return problem, self._solver_for(Lbfgs.name if name == "auto" else name, statistics, problem)
+        return problem, self._solver_for(self._choose(data, problem) if name == "auto" else name, statistics, problem)
+
+    def _choose(self, data: Data, problem: Problem) -> str:
+        """What "auto" stands for; early stopping needs small steps."""
+        matrix = problem.hessian_query(problem.start)
+        if self._stops_early() or not data.fits_driver(matrix.size):
+            return Lbfgs.name
+        statistics = data.statistics
+        sparse = statistics.density < DENSE_FROM
+        return choose_smooth(statistics.count, len(problem.scale), data.tasks, statistics.density, sparse)
 
     def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics | None:
         """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from sparkdml.classification.class_summary import BinaryClassificationSummary, ClassificationSummary
 from sparkdml.evaluation import BinaryMetrics, binary_metrics
+from sparkdml.inference import Inferred
 from sparkdml.summary import Scoring, Training, TrainingSummary
 
 
@@ -15,7 +16,7 @@ class ClassScoring(Scoring):
     probabilityCol: str
 
 
-class LogisticRegressionSummary(ClassificationSummary):
+class LogisticRegressionSummary(Inferred, ClassificationSummary):
     """Metrics of the predicted classes and of their probabilities."""
 
     @property

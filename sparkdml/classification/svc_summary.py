@@ -54,3 +54,6 @@ class LinearSVCTrainingSummary(TrainingSummary[BinaryMetrics], LinearSVCSummary)
     def __call__(self) -> Self:
         """Itself."""
         return self
+
+    def _inferred(self) -> None:
+        """Nothing: the hinge is the likelihood of no distribution, so that its curvature tells no standard errors."""

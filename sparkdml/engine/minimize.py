@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -13,6 +13,7 @@ from sparkdml.errors import DivergenceError
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Query
 from sparkdml.optim.solvers import Solver, State, StopReason, check_admissible
+from sparkdml.optim.solvers.covariance import Covariance
 
 logger = logging.getLogger("sparkdml")
 
@@ -21,7 +22,8 @@ logger = logging.getLogger("sparkdml")
 class Fit:
     """One model on its way: its problem, its solver, where the solver stands, and the passes it took part in.
 
-    `bytes_down` and `bytes_up` are what its own queries and their answers took, see `Traffic`.
+    `bytes_down` and `bytes_up` are what its own queries and their answers took, see `Traffic`. `covariance` is noted
+    after the end, where it is known.
     """
 
     problem: Problem
@@ -30,6 +32,7 @@ class Fit:
     passes: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
+    covariance: Covariance = field(default_factory=Covariance)
 
     def count(self, data: Data, queries: Sequence[Query]) -> None:
         """Count one more pass, in which the fit asked these queries."""

@@ -14,23 +14,21 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
-from sparkdml.errors import DataError, ParamError, SolverError
+from sparkdml.errors import DataError, ParamError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import RegressionMetrics
+from sparkdml.inference import wanted_errors
 from sparkdml.model import LinearModel
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.losses import SquaredError
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.queries import HessianSums
-from sparkdml.optim.solvers import Normal, Solver
+from sparkdml.optim.solvers import Solver
 from sparkdml.optim.solvers.auto import choose
-from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, objective_matrix
 from sparkdml.params import accessors
 from sparkdml.regression.linear_params import LinearRegressionParams
 from sparkdml.regression.linear_summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
-    LinearTraining,
 )
 from sparkdml.solver_choice import solver_name
 
@@ -64,9 +62,10 @@ class LinearRegression(
     unlike "huber". Further
     quantile : with loss="quantile", which one, above 0 and below 1.
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
-    solver : "normal" (one pass), "l-bfgs", "gd" (gradient descent that finds its own step), "sgd" (mini-batches: a pass
-        reads `miniBatchFraction` of the rows and nothing else, every twentieth all of them), "local-sgd" (mini-batch
-        epochs in every partition, merged), or "auto": "normal" up to 4096 features, else "l-bfgs".
+    solver : "normal" (one pass), "newton" or "irls" (the same; a pass brings a Hessian), "l-bfgs", "gd" (gradient
+        descent that finds its own step), "sgd" (mini-batches: a pass reads `miniBatchFraction` of the rows and nothing
+        else, every twentieth all of them), "local-sgd" (mini-batch epochs in every partition, merged), or "auto":
+        "normal" up to 4096 features, else "l-bfgs"; for loss="quantile" "newton" up to 1000 features.
     optimizer, learningRate, stepSize, momentum : with solver="gd" or "sgd", the update rule ("plain", "momentum",
         "nesterov", "adagrad", "rmsprop", "adam", "adamw"), how its step size goes on ("constant", "inverseScaling",
         "inverseTime", "exponential", "step", "cosine", and for "gd" "plateau", "boldDriver", "barzilaiBorwein",
@@ -84,7 +83,11 @@ class LinearRegression(
         gone are left out. "normal", which is exact wherever it starts, gives the same result without.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
         of a feature in place of its nulls and NaNs, in training and (the same mean) in scoring.
-    computeStatistics : standard errors from "l-bfgs" and "gd" too, by one more pass; "normal" always has them.
+    computeStatistics : standard errors from "l-bfgs" and "gd" too, by one more pass; "normal" and "newton" always have
+        them. With an L2 penalty they are those of the biased estimates, from the inverse of the penalized Hessian.
+    standardErrors : "classical"; or, by one more pass, "HC0", White's sandwich, which allows for variances that differ
+        from row to row, or "HC1", HC0 times n / (n - coefficients); the names are those of statsmodels. A weight
+        multiplies the gradient of its row there, as in weighted least squares. All are compared with Student's t.
     validationIndicatorCol, validationFraction : early stopping: the true rows of a boolean or 0/1 column, or a share
         of the rows that is drawn at random, do not train. The model is that of the iteration at which their mean loss,
         `summary.validationHistory`, was lowest. All else in the summary is of the rows that train. "normal" has no
@@ -154,6 +157,7 @@ class LinearRegression(
         validationFraction: float | None = None,
         patience: int = 5,
         seed: int = 0,
+        standardErrors: str = "classical",
         quantile: float = 0.5,
     ) -> None:
         super().__init__()
@@ -196,6 +200,7 @@ class LinearRegression(
         validationFraction: float | None = None,
         patience: int = 5,
         seed: int = 0,
+        standardErrors: str = "classical",
         quantile: float = 0.5,
     ) -> Self:
         """Set the Params that are given."""
@@ -210,22 +215,14 @@ class LinearRegression(
             admissible = data.fits_driver(problem.gram_query().size)
             direct = problem.loss.quadratic and admissible and not self._stops_early()
             name = choose(len(problem.scale), direct, kinked=not problem.loss.smooth and admissible)
-        if name == Normal.name:
-            self._require_gram(data, problem, "solver='normal'")
         return problem, self._solver_for(name, statistics, problem)
 
     def _check_params(self) -> None:
         super()._check_params()
-        sparse = self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0
-        if self.getOrDefault("computeStatistics") and sparse:
-            raise ParamError("computeStatistics=True: an L1 penalty has no standard errors; set elasticNetParam=0.")
-        aggregation = self.getOrDefault("aggregation")
-        if self.getOrDefault("computeStatistics") and aggregation != WEIGHTED_MEAN:
-            raise ParamError(f"computeStatistics=True: there are no standard errors with aggregation={aggregation!r}.")
         loss = self._loss()
-        if self.getOrDefault("computeStatistics") and not loss.quadratic:
-            raise ParamError(f"computeStatistics=True: there are no standard errors with loss={loss.name!r}.")
-        if sparse and loss.constants:
+        if wanted_errors(self) and not loss.quadratic:
+            raise ParamError(f"there are no standard errors with loss={loss.name!r}: leave computeStatistics out.")
+        if loss.constants and self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0:
             raise ParamError(
                 f"loss={loss.name!r} with regParam={self.getOrDefault('regParam'):g} and elasticNetParam="
                 f"{self.getOrDefault('elasticNetParam'):g}: it can only have an L2 penalty; set elasticNetParam=0."
@@ -254,41 +251,6 @@ class LinearRegression(
                 f"every label is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept "
                 "the model cannot be regularized; set regParam=0 or fitIntercept=True."
             )
-
-    def _training(self, data: Data, fit: Fit) -> LinearTraining:
-        rank, inverse = self._infer(data, fit)
-        columns = np.count_nonzero(fit.problem.scale) + int(fit.problem.fit_intercept)
-        if 0 <= rank < columns:
-            warn_data(
-                f"the columns are linearly dependent (rank {rank} of {columns}): the coefficients are those of least "
-                "norm in standardized units, and there are no standard errors."
-            )
-        return LinearTraining(**self._told(data, fit), rank=rank, inverseDiagonal=inverse)
-
-    def _require_gram(self, data: Data, problem: Problem, what: str) -> None:
-        """Refuse a Gram matrix that the driver cannot hold, instead of ending the driver with it."""
-        size = problem.gram_query().size
-        if not data.fits_driver(size):
-            raise SolverError(
-                f"{what} needs a Gram matrix of {size >> 20:,} MB, more than a quarter of what the driver can receive: "
-                "raise spark.driver.memory and spark.driver.maxResultSize, or take solver='l-bfgs'."
-            )
-
-    def _infer(self, data: Data, fit: Fit) -> tuple[int, np.ndarray]:
-        """The rank, and the diagonal of the inverse that the standard errors need: free with a Gram, else by a pass."""
-        if isinstance(fit.state, CovarianceState):
-            return fit.state.rank, fit.state.covariance
-        if not self.getOrDefault("computeStatistics"):
-            return -1, np.empty(0)
-        self._require_gram(data, fit.problem, "computeStatistics=True")
-        assert fit.state.point is not None
-        query = fit.problem.hessian_query(fit.state.point.theta)
-        (hessian,) = data.run([query])
-        fit.count(data, [query])
-        assert isinstance(hessian, HessianSums)
-        matrix = objective_matrix(fit.problem, fit.problem.hessian(hessian))
-        found = Covariance.of(fit.problem, matrix, hessian.weight)
-        return found.rank, found.diagonal
 
     def _known_constants(self, model: Any, problem: Problem) -> np.ndarray:
         return np.array([model.scale] * (problem.loss.constants if model._loss().constants else 0))

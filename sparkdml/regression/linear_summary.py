@@ -1,18 +1,17 @@
 """How well a linear regression predicts, and how it was trained."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from pyspark.sql import DataFrame
 
 from sparkdml.blocks.schema import quoted
-from sparkdml.errors import StatisticsError
 from sparkdml.evaluation import RegressionMetrics, regression_metrics
-from sparkdml.summary import Inference, Scoring, Summary, Training, TrainingSummary
+from sparkdml.inference import Inferred
+from sparkdml.summary import Scoring, Summary, Training, TrainingSummary
 
 
-class LinearRegressionSummary(Summary[RegressionMetrics]):
+class LinearRegressionSummary(Inferred, Summary[RegressionMetrics]):
     """Metrics of a model on a table; as in pyspark.ml, but every metric honours the weights.
 
     Nothing is computed before it is asked for. One job then computes all metrics.
@@ -70,21 +69,6 @@ class LinearRegressionSummary(Summary[RegressionMetrics]):
         assert metrics.residual_range is not None
         return list(metrics.residual_range)
 
-    @property
-    def coefficientStandardErrors(self) -> list[float]:
-        """Of each coefficient, then of the intercept; of a training summary only."""
-        return self._inference().standard_errors.tolist()
-
-    @property
-    def tValues(self) -> list[float]:
-        """coefficient / standard error, of each coefficient and then of the intercept."""
-        return self._inference().t_values.tolist()
-
-    @property
-    def pValues(self) -> list[float]:
-        """Two-sided p values of Student's t, of each coefficient and then of the intercept."""
-        return self._inference().p_values.tolist()
-
     def metrics(self) -> dict[str, float]:
         """The metrics that are at hand, by the names that the jobs give them: those of a fit, or all of a table."""
         known = self._known()
@@ -101,9 +85,6 @@ class LinearRegressionSummary(Summary[RegressionMetrics]):
             found |= {"deviance_residual_min": low, "deviance_residual_max": high}
         return found
 
-    def _inference(self) -> Inference:
-        raise StatisticsError("standard errors belong to the training table: use model.summary.")
-
     def _measure(self) -> RegressionMetrics:
         s = self._scoring
         return regression_metrics(self.predictions, s.labelCol, s.predictionCol, s.weightCol, s.skip)
@@ -115,20 +96,6 @@ class LinearRegressionSummary(Summary[RegressionMetrics]):
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LinearTraining(Training):
-    """Adds what inference needs.
-
-    Attributes
-    ----------
-    rank : of the columns and the intercept, or -1 where it is not known.
-    inverseDiagonal : the diagonal of (X'SX + penalty)^-1 in the order of `estimates`; empty where there is none.
-    """
-
-    rank: int
-    inverseDiagonal: np.ndarray
-
-
 class LinearRegressionTrainingSummary(TrainingSummary[RegressionMetrics], LinearRegressionSummary):
     """How a linear regression was trained and how well it fits; survives save and load.
 
@@ -136,21 +103,13 @@ class LinearRegressionTrainingSummary(TrainingSummary[RegressionMetrics], Linear
     `residuals`) is computed when it is asked for, from the training table.
     """
 
-    _parts: ClassVar = {"scoring": Scoring, "metrics": RegressionMetrics, "training": LinearTraining}
+    _parts: ClassVar = {"scoring": Scoring, "metrics": RegressionMetrics, "training": Training}
 
-    def _inference(self) -> Inference:
-        inferred = self._inferred()
-        if inferred is None:
-            raise StatisticsError(
-                "there are no standard errors: they need loss='squaredError', linearly independent columns, no L1 "
-                "penalty and exact sums (aggregation='weighted_mean'), and with solvers other than 'normal' "
-                "computeStatistics=True."
-            )
-        return inferred
+    @property
+    def _freedom(self) -> float:
+        return self.degreesOfFreedom
 
-    def _inferred(self) -> Inference | None:
-        if not len(self._training.inverseDiagonal):
-            return None
-        freedom = self.degreesOfFreedom
-        variance = self._known().squared_error / freedom if freedom > 0 else np.nan
-        return Inference(self._training.estimates, self._training.inverseDiagonal * variance, freedom)
+    @property
+    def _dispersion(self) -> float:
+        """The variance of a label of weight one."""
+        return self._known().squared_error / self._freedom if self._freedom > 0 else float("nan")

@@ -22,7 +22,10 @@ SOLVERS: dict[str, type[Solver]] = {
     solver.name: solver for solver in (Normal, Newton, Lbfgs, GradientDescent, StochasticDescent, LocalDescent)
 }
 
+ALIASES = {"irls": Newton.name}  # iteratively reweighted least squares: Fisher scoring
+
 __all__ = [
+    "ALIASES",
     "SOLVERS",
     "EarlyStopping",
     "GradientDescent",
