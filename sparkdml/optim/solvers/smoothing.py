@@ -9,12 +9,13 @@ import numpy as np
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query
 from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason
+from sparkdml.optim.solvers.lbfgs import Lbfgs
+from sparkdml.optim.solvers.newton import Newton
 
 SHRINKAGE = 0.35  # of the width; from wider to narrower in larger strides, Newton's method loses its way at times
 NARROWEST = 1e-10  # times the first width: below, the smooth loss is the exact one but for rounding
-SETTLED = (
-    0.1  # a width ends where its residual costs the bound less than this share of the gap, or of what `tol` allows
-)
+SETTLED = 0.1  # a width ends where its residual costs the bound less than this share of the gap, or of the tolerance
+STUCK = 20  # iterations of Newton's method for one width, where it needs two to six, that show it to be lost
 LONG = 1e-2  # times the way from the origin: shorter steps tell no curvature
 SAMPLING = ("sgd", "local-sgd")  # whose end is near the minimum, but not at it
 SECANT = 2.0**-10  # how much wider, relatively, is the loss that tells how the smooth one grows with its width
@@ -33,6 +34,7 @@ class SmoothingState(State):
     looked : whether the exact objective there is known; if not, the next pass asks for it.
     bound : the largest lower bound of the minimum so far.
     earlier : the iterations of the widths before.
+    fallen_back : from Newton's method to L-BFGS.
     curvature : the smallest met by a step; infinite before the first.
     """
 
@@ -44,6 +46,7 @@ class SmoothingState(State):
     bound: float = 0.0
     earlier: int = 0
     curvature: float = np.inf
+    fallen_back: bool = False
 
     @property
     def iterate(self) -> Point | None:
@@ -74,7 +77,8 @@ class Smoothing(Solver[SmoothingState]):
     ----------
     tol : the certified relative distance of the objective to its minimum at which to stop.
     max_iter : the largest number of iterations, of all widths together.
-    inner : the solver for one width; its `tol` and `max_iter` are set here.
+    inner : the solver for one width; its `tol` and `max_iter` are set here. Newton's method, where it finds no way on,
+        leaves the rest to L-BFGS.
     """
 
     inner: Solver = field(kw_only=True)
@@ -124,12 +128,15 @@ class Smoothing(Solver[SmoothingState]):
         curvature = min(state.curvature, _curvature(smooth, state.inner.point, inner.point))
         iterations = state.earlier + inner.iterations
         state = replace(state, inner=inner, history=history, iterations=iterations, curvature=curvature)
-        if inner.stop is StopReason.RUNNING and not self._is_settled(smooth, state):
-            return state
-        return self._narrow(problem, state)
+        if self._is_settled(smooth, state):
+            return self._narrow(problem, state)
+        if self._is_lost(state):
+            return self._fall_back(problem, state)
+        return state if inner.stop is StopReason.RUNNING else self._narrow(problem, state)
 
     def _inner(self, state: SmoothingState) -> Solver:
-        return replace(self.inner, tol=0.0, max_iter=self.max_iter - state.earlier)
+        solver = Lbfgs() if state.fallen_back else self.inner
+        return replace(solver, tol=0.0, max_iter=self.max_iter - state.earlier)
 
     def _is_settled(self, smooth: Problem, state: SmoothingState) -> bool:
         """Whether to minimize the smooth objective of this width any further would tell no more."""
@@ -139,6 +146,16 @@ class Smoothing(Solver[SmoothingState]):
         objective = smooth.objective(point)
         gap = SHRINKAGE * (smooth.objective(state.point) - state.bound)
         return _slack(smooth, point, state.curvature) <= SETTLED * max(gap, self.tol * objective)
+
+    def _is_lost(self, state: SmoothingState) -> bool:
+        """Whether Newton's method finds no way on, as where too few rows within the width leave its matrix singular."""
+        left = state.iterations < self.max_iter and not state.fallen_back and self.inner.name == Newton.name
+        return left and (state.inner.stop is not StopReason.RUNNING or state.inner.iterations >= STUCK)
+
+    def _fall_back(self, problem: Problem, state: SmoothingState) -> SmoothingState:
+        """Go on with this width, and all that are narrower, by L-BFGS."""
+        state = replace(state, fallen_back=True, seen=state.inner.point, earlier=state.iterations)
+        return replace(state, inner=self._inner(state).init(_smooth(problem, state)))
 
     def _begin(self, problem: Problem, state: SmoothingState, start: Point) -> SmoothingState:
         objective = problem.objective(start)
