@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from sparkdml import saved
 from sparkdml.arrays import require
 from sparkdml.errors import ColumnError, FormatError
+from sparkdml.optim.losses.softmax import most_probable
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +66,23 @@ class ArrayModel:
 
 
 class ArrayClassifier(ArrayModel):
-    """A fitted classifier of two classes: P(y = 1) = 1 / (1 + exp(-z))."""
+    """A fitted classifier of K classes: of one margin P(y = 1) = 1 / (1 + exp(-z)), else P(y = k) ~ exp(z_k)."""
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """The probability of each class, (n, 2)."""
+        """The probability of each class, (n, K)."""
         z = self.margins(X)
-        return expit(np.hstack([-z, z]))
+        with np.errstate(invalid="ignore"):
+            return expit(np.hstack([-z, z])) if z.shape[1] == 1 else np.asarray(softmax(z, axis=1))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of each row, (n,): 1.0 where its probability is above the threshold; NaN for a row with a NaN."""
-        p = self.predict_proba(X)[:, 1]
-        return np.where(np.isnan(p), np.nan, p > _threshold(self.params))
+        """The class of each row, (n,), NaN for a row with a NaN.
+
+        Of one margin 1.0 where its probability is above the threshold; else see `most_probable`.
+        """
+        p = self.predict_proba(X)
+        binomial = len(self.intercepts) == 1
+        best = p[:, 1] > _threshold(self.params) if binomial else most_probable(p, self.params.get("thresholds"))
+        return np.where(np.isnan(p[:, 1]), np.nan, best)
 
 
 class ArrayMargins(ArrayModel):

@@ -16,6 +16,7 @@ from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import quoted
 from sparkdml.blocks.stats import Statistics
+from sparkdml.bounds import HasBounds
 from sparkdml.checks import (
     VALIDATES,
     check_packed,
@@ -36,7 +37,6 @@ from sparkdml.errors import (
     ParamError,
 )
 from sparkdml.inference import CLASSICAL, check_errors, check_room, measure_covariances, wanted_errors
-from sparkdml.model import dense
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
@@ -149,10 +149,9 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             loss,
             mean=statistics.center[:-1],
             deviation=deviation,
-            label_mean=float(statistics.center[-1]),
             shift=gram_shift(statistics),
-            **chosen,
-            **more,
+            bounds=self._bounds(loss.margins, len(deviation)) if isinstance(self, HasBounds) else None,
+            **{"label_mean": float(statistics.center[-1]), **chosen, **more},
         )
         return replace(problem, fold=self._held_out, aggregation=self.getOrDefault("aggregation"))
 
@@ -172,7 +171,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             "numFilled": getattr(data, "filled", 0),
             "objectiveHistory": state.history,
             "validationHistory": getattr(state, "validation", np.empty(0)),
-            "estimates": np.append(w, b) if problem.fit_intercept else w,
+            "estimates": np.append(w.T, b) if problem.fit_intercept else w.T.ravel(),
             "rank": fit.covariance.rank,
             "standardErrors": wanted_errors(self) or CLASSICAL,
             "covarianceDiagonal": fit.covariance.diagonal,
@@ -184,17 +183,18 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         self._warn(data.statistics_for(fit.problem.fold, fit.problem.class_weights), fit, point)
         w, b = self._raw(data, fit)
         names, means = data.feature_names, getattr(data, "means", None)
-        model = self._adopt(self._model_class(dense(w), b, names, None, means))
+        model = self._adopt(self._model_class(w, b, names, None, means))
         scoring = model._scoring(self._trained_rows(data))
         metrics = self._metrics(data, fit.problem, point)
         model._summary = model._training_summary_class(scoring, metrics, training, names)
         return model
 
-    def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, float]:
-        """The raw coefficients (d,) and the intercept of the model of a fit of one margin."""
+    def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+        """The raw coefficients (C, d) and intercepts (C,) of the model of a fit, without the constants of the loss."""
         assert fit.state.point is not None
-        w, b = fit.problem.raw(fit.state.point.theta)
-        return w[:, 0], float(b[0]) + self._intercept_shift(data)
+        w, b = fit.problem.solution(fit.state.point.theta)
+        free = fit.problem.loss.margins - fit.problem.loss.constants
+        return w[:, :free].T, b[:free] + self._intercept_shift(data)
 
     def _initial_model(self) -> Any:
         return self.getOrDefault("initialModel") if self.isDefined("initialModel") else None
@@ -208,12 +208,13 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         model = self._initial_model()
         if model is None:
             return problem, solver
-        known = dict(zip(model.featureNames, model.coefficients.toArray(), strict=True))
+        known = dict(zip(model.featureNames, model._weights.T, strict=True))
         if known.keys().isdisjoint(data.feature_names):
             names = (", ".join(each[:20]) for each in (model.featureNames, data.feature_names))
             raise ColumnError("initialModel has none of the features: it knows {}, and these are {}.".format(*names))
-        w = np.array([[known.get(name, 0.0)] for name in data.feature_names])
-        b = np.append(model.intercept - self._intercept_shift(data), self._known_constants(model, problem))
+        new = np.zeros(len(model._intercepts))
+        w = np.array([known.get(name, new) for name in data.feature_names])
+        b = np.append(model._intercepts - self._intercept_shift(data), self._known_constants(model, problem))
         return problem.starting_from(w, b if known.keys() <= set(data.feature_names) else None), solver
 
     def _known_constants(self, model: Any, problem: Problem) -> np.ndarray:
@@ -318,7 +319,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         model = self._initial_model()
         if model is None:
             return {}, {}
-        values, found = type(model)(model.coefficients, model.intercept, model.featureNames)._content()
+        values, found = type(model)(model._weights, model._intercepts, model.featureNames)._content()
         return {"initialModel": values}, found
 
     @classmethod

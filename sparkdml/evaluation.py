@@ -4,15 +4,25 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from scipy.integrate import trapezoid
 
 from sparkdml.blocks.schema import find_type, numbers_of, quoted, resolve_columns, select_columns
-from sparkdml.blocks.scored import SCHEMA, Score, Scored, ScoredClasses, ScoredMargins, ScoredNumbers
+from sparkdml.blocks.scored import (
+    SCHEMA,
+    Score,
+    Scored,
+    ScoredClasses,
+    ScoredManyClasses,
+    ScoredMargins,
+    ScoredNumbers,
+)
+from sparkdml.blocks.stats import MAX_CLASSES
 from sparkdml.blocks.violations import Violations
 from sparkdml.errors import DataError
 
@@ -66,8 +76,46 @@ class RegressionMetrics:
         return 1.0 - self.squared_error / total if total > 0.0 else float("nan")
 
 
+class ClassMetrics:
+    """What follows from the sums of any number of classes K."""
+
+    log_loss: float | None
+    confusion: np.ndarray | None
+    thresholds: np.ndarray | None
+    bins: np.ndarray | None
+    shares: np.ndarray
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is known, not only what a fit tells."""
+        return self.confusion is not None
+
+    @property
+    def pseudo_r2(self) -> float:
+        """1 - log_loss / (log loss of the shares): D. McFadden (1974); NaN where there is one class."""
+        assert self.log_loss is not None
+        shares = self.shares
+        null = -float(shares @ np.log(np.where(shares > 0.0, shares, 1.0)))
+        return 1.0 - self.log_loss / null if null > 0.0 else float("nan")
+
+    def calibration(self, slices: int) -> np.ndarray:
+        """Weight, mean probability and frequency in slices of the probabilities, by ascending probability, (m, 3).
+
+        There are at most so many slices, with as equal weights as there can be. The probability is that of a 1 and the
+        frequency that of ones; of more than two classes, that of the predicted class, and how often it is the label.
+        """
+        assert self.bins is not None and self.thresholds is not None
+        weight, p = self.bins.sum(axis=1)[::-1], self.thresholds[::-1]
+        middle = np.cumsum(weight) - weight / 2
+        which = np.minimum((middle / weight.sum() * slices).astype(int), slices - 1)
+        columns = (weight, weight * p, self.bins[::-1, 1])
+        sums = np.array([np.bincount(which, column, slices) for column in columns])
+        total, probability, hits = sums[:, sums[0] > 0.0]
+        return np.column_stack([total, probability / total, hits / total])
+
+
 @dataclass(frozen=True, eq=False)
-class BinaryMetrics:
+class BinaryMetrics(ClassMetrics):
     """Sums over the rows of labels y of {0, 1}, probabilities p of a 1, predicted classes and weights s.
 
     In place of the probabilities there may be margins, of which log_loss and bias are not known.
@@ -95,17 +143,9 @@ class BinaryMetrics:
     exact: bool = True
 
     @property
-    def complete(self) -> bool:
-        """Whether everything is known, not only what a fit tells."""
-        return self.confusion is not None
-
-    @property
-    def pseudo_r2(self) -> float:
-        """1 - log_loss / (log loss of the share of the ones): D. McFadden (1974); NaN where there is one class."""
-        assert self.log_loss is not None
-        shares = np.array([self.label_mean, 1.0 - self.label_mean])
-        null = -float(shares @ np.log(np.where(shares > 0.0, shares, 1.0)))
-        return 1.0 - self.log_loss / null if null > 0.0 else float("nan")
+    def shares(self) -> np.ndarray:  # type: ignore[override]
+        """The shares of the zeros and of the ones."""
+        return np.array([1.0 - self.label_mean, self.label_mean])
 
     @property
     def cumulative(self) -> np.ndarray:
@@ -156,6 +196,30 @@ class BinaryMetrics:
     def area_under_pr(self) -> float:
         """By the trapezoidal rule, as in pyspark.ml."""
         return float(trapezoid(self.pr[:, 1], self.pr[:, 0]))
+
+
+@dataclass(frozen=True, eq=False)
+class MulticlassMetrics(ClassMetrics):
+    """Sums over the rows of labels y of {0, ..., K - 1}, probabilities p of each class, predicted classes c, weights s.
+
+    Attributes
+    ----------
+    count, weight : rows, and sum s.
+    shares : of the classes among the labels, (K,).
+    log_loss : - sum s log p_y / sum s, or None where it is not known.
+    confusion : sum s of each label (rows) and predicted class (columns), (K, K), or None where it is not known; so are
+        the following.
+    thresholds : the distinct p_c, descending, (k,); above 8192 the lowest of each bin, see `blocks.scores`.
+    bins : sum s of the rows in each bin whose label is not c, and of those whose label is, (k, 2).
+    """
+
+    count: int
+    weight: float
+    shares: np.ndarray
+    log_loss: float | None
+    confusion: np.ndarray | None = None
+    thresholds: np.ndarray | None = None
+    bins: np.ndarray | None = None
 
 
 def regression_metrics(
@@ -223,24 +287,66 @@ def binary_metrics(
     )
 
 
-def require_binary(labels: dict[float, tuple[int, float]] | None, column: str) -> None:
-    """Raise `DataError` where a label is neither 0 nor 1; `labels` are rows and weight of each, None if too many."""
+def multiclass_metrics(
+    predictions: DataFrame, label: str, prediction: str, probability: str, weight: str | None = None, skip: bool = False
+) -> MulticlassMetrics:
+    """The metrics of a DataFrame of predicted classes and vectors of probabilities, by one job.
+
+    Raises as `regression_metrics` does, and DataError where a label is not the number of a class.
+    """
+    found = F.array_append(numbers_of(quoted(probability)), quoted(prediction).cast("double")).alias(probability)
+    rows = predictions.select(*map(quoted, filter(None, (label, weight))), found)
+    scored = _total(ScoredManyClasses, rows, probability, label, weight, skip)
+    K, total, labels = scored.confusion.shape[0], scored.moments.weight, scored.moments.labels
+    if count_classes(labels, label) > K:
+        assert labels is not None
+        raise DataError(f"column {label!r} has the label {max(labels):g}: the model knows the classes 0 to {K - 1}.")
+    return MulticlassMetrics(
+        scored.moments.count,
+        total,
+        scored.confusion.sum(axis=1) / total,
+        scored.log_loss / total,
+        scored.confusion.toarray(),
+        scored.scores.values[::-1].copy(),
+        scored.scores.weights[::-1].copy(),
+    )
+
+
+Labels: TypeAlias = dict[float, tuple[int, float]] | None  # rows and weight of each label, None if too many
+
+
+def require_binary(labels: Labels, column: str) -> None:
+    """Raise `DataError` where a label is neither 0 nor 1."""
     advice = (
         "a binomial model needs 0 and 1. Name other classes so (StringIndexer does), or for more than two of them "
-        "take OneVsRest: the multinomial family is not there yet."
+        "take family='multinomial'."
     )
+    _require_labels(labels, {0.0, 1.0}, "other than 0 and 1", column, advice)
+
+
+def count_classes(labels: Labels, column: str) -> int:
+    """How many classes labels are the numbers of: one more than the largest, and at least two.
+
+    Raises `DataError` where a label is no such number.
+    """
+    advice = f"classes are numbered 0, 1, 2, ... up to {MAX_CLASSES - 1}. Name other classes so (StringIndexer does)."
+    whole = {label for label in labels or () if 0.0 <= label < MAX_CLASSES and label == int(label)}
+    _require_labels(labels, whole, "that no class can have", column, advice)
+    return max(int(max(whole, default=0.0)) + 1, 2)
+
+
+def _require_labels(labels: Labels, allowed: set[float], what: str, column: str, advice: str) -> None:
     if labels is None:
-        raise DataError(f"column {column!r} has more than 256 distinct labels: {advice}")
-    if other := sorted(set(labels) - {0.0, 1.0}):
+        raise DataError(f"column {column!r} has more distinct labels than there can be classes: {advice}")
+    if other := sorted(set(labels) - allowed):
         count = sum(labels[value][0] for value in other)
         raise DataError(
-            f"column {column!r} has {count:,} label{'s' * (count > 1)} other than 0 and 1 (such as {other[-1]:g}): "
-            f"{advice}"
+            f"column {column!r} has {count:,} label{'s' * (count > 1)} {what} (such as {other[-1]:g}): {advice}"
         )
 
 
 def _total(
-    kind: type[S], predictions: DataFrame, features: Sequence[str], label: str, weight: str | None, skip: bool
+    kind: type[S], predictions: DataFrame, features: str | Sequence[str], label: str, weight: str | None, skip: bool
 ) -> S:
     """The sums of all partitions, by one job; raises as `regression_metrics` says."""
     columns = resolve_columns(predictions.schema, features, label, weight)

@@ -124,6 +124,8 @@ def check_errors(params: Params) -> None:
     asked = "computeStatistics=True" if kind == CLASSICAL else f"standardErrors={kind!r}"
     if params.getOrDefault("regParam") * params.getOrDefault("elasticNetParam") > 0.0:
         raise ParamError(f"{asked}: an L1 penalty has no standard errors; set elasticNetParam=0.")
+    if getattr(params, "_is_bounded", False):
+        raise ParamError(f"{asked}: with bounds there are no standard errors; clear one of them.")
     if (aggregation := params.getOrDefault("aggregation")) != WEIGHTED_MEAN:
         raise ParamError(f"{asked}: there are no standard errors with aggregation={aggregation!r}.")
     if params.hasParam("sampling") and params.getOrDefault("sampling") == "oversample":
@@ -145,12 +147,12 @@ def measure_covariances(
     """Note in each fit the covariance of its coefficients: that of its solver, else by one pass for all that want it.
 
     `kinds` are those of `wanted_errors`. "HC0" is White's sandwich, "HC1" times n / (n - coefficients), as statsmodels
-    and R's package sandwich name them. With repeated rows, and with an L1 penalty, nothing is known.
+    and R's package sandwich name them. With repeated rows, an L1 penalty or a box nothing is known.
     """
     asked: dict[int, list[Query]] = {}
     for i, (fit, kind) in enumerate(zip(fits, kinds, strict=True)):
         state = fit.state
-        if data.sampling.kind == "oversample" or fit.problem.penalty.has_l1:
+        if data.sampling.kind == "oversample" or fit.problem.penalty.has_kinks:
             continue
         if isinstance(state, CovarianceState) and state.rank >= 0 and kind in (None, CLASSICAL):
             fit.covariance = Covariance(state.rank, state.covariance)

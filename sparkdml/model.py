@@ -1,22 +1,25 @@
 """What the models share: features by name, scoring inside the JVM, persistence."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from pyspark.ml.base import PredictionModel
 from pyspark.ml.functions import array_to_vector
-from pyspark.ml.linalg import DenseVector, Vector
+from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
 from pyspark.ml.wrapper import JavaWrapper
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType
 
+from sparkdml.array_model import KINDS, ArrayModel
 from sparkdml.arrays import require
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import numbers_of, quoted, resolve_features
 from sparkdml.errors import ColumnError, StatisticsError
 from sparkdml.persistence import Persistable
+from sparkdml.sklearn_twin import sklearn_twin
 from sparkdml.summary import Scoring, Summary, TrainingSummary
 
 VECTOR_COL = "_sparkdml_features"
@@ -25,6 +28,8 @@ SCORE_COL = "_sparkdml_score"
 
 class LinearModel(Persistable, PredictionModel[Vector]):
     """Base of the fitted models, whose score of a row is coefficients . features + intercept.
+
+    A model of C scores has a matrix of coefficients, a row a score, and a vector of intercepts.
 
     Attributes
     ----------
@@ -45,30 +50,84 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
     def __init__(
         self,
-        coefficients: DenseVector,
-        intercept: float,
+        coefficients: DenseVector | DenseMatrix | np.ndarray,
+        intercept: float | DenseVector | np.ndarray,
         feature_names: tuple[str, ...],
         summary: Any = None,
         feature_means: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        self.coefficients = coefficients
-        self.intercept = intercept
+        self._weights = np.atleast_2d(_numbers(coefficients))  # (C, d)
+        self._intercepts = np.atleast_1d(_numbers(intercept))  # (C,)
         self.featureNames = feature_names
         self.featureMeans = feature_means
         self._summary = summary
 
+    @property
+    def coefficients(self) -> DenseVector:
+        """One a feature, per unit of the feature."""
+        return dense(self._weights[0])
+
+    @property
+    def intercept(self) -> float:
+        """Zero where none was fitted."""
+        return float(self._intercepts[0])
+
     def to_pyspark(self) -> Any:
         """The model of `pyspark.ml` with the same coefficients and columns; it needs a running session."""
-        java_model = JavaWrapper._new_java_obj(self._java_class, self.uid, *self._twin_arguments())
+        java_model = JavaWrapper._new_java_obj(self._java_class, self.uid, *self._java_arguments())
         model = self._pyspark_class(java_model)
         model._set(**self._twin_params())
         model._transfer_params_to_java()  # it does this itself in `transform`, but not in `predict` and `evaluate`
         return model
 
-    def _twin_arguments(self) -> tuple[Any, ...]:
-        """What makes the model of `pyspark.ml`, after its uid."""
-        return self.coefficients, float(self.intercept)
+    @classmethod
+    def from_pyspark(cls, model: Any, featureNames: Sequence[str] | None = None) -> Self:
+        """A fitted model of `pyspark.ml` as one of ours, with its coefficients, columns and Params.
+
+        Parameters
+        ----------
+        model : of the class that `to_pyspark` gives.
+        featureNames : (d,); by default features[0], features[1], ..., after the features column.
+
+        Raises
+        ------
+        TypeError : the model is of another class.
+        ColumnError : there are more or fewer names than features.
+        """
+        if not isinstance(model, cls._pyspark_class):
+            expected = cls._pyspark_class.__name__
+            raise TypeError(
+                f"from_pyspark needs a {expected} of pyspark.ml, not {type(model).__module__}.{type(model).__name__}."
+            )
+        names = tuple(featureNames or (f"{model.getFeaturesCol()}[{j}]" for j in range(model.numFeatures)))
+        if len(names) != model.numFeatures:
+            raise ColumnError(f"{len(names)} names for {model.numFeatures} features: featureNames needs one for each.")
+        weights, intercepts = cls._of_twin(model)
+        ours = cls(weights, intercepts, names)
+        for param in model.params:
+            if model.isSet(param) and ours.hasParam(param.name):
+                ours._set(**{param.name: model.getOrDefault(param)})
+        return ours._resetUid(model.uid)
+
+    @classmethod
+    def _of_twin(cls, model: Any) -> tuple[Any, Any]:
+        """The coefficients and the intercept of a model of `pyspark.ml`."""
+        return model.coefficients, model.intercept
+
+    def to_arrays(self) -> ArrayModel:
+        """The model as one that scores NumPy arrays in this process; what `sparkdml.load_model` loads."""
+        params = {param.name: value for param, value in self.extractParamMap().items()}
+        kind = KINDS[type(self).__name__]
+        return kind(self._weights, self._intercepts, self.featureNames, self.featureMeans, params)
+
+    def to_sklearn(self) -> Any:
+        """The fitted estimator of scikit-learn that predicts the same; see `sparkdml.sklearn_twin`."""
+        return sklearn_twin(self.to_arrays())
+
+    def _java_arguments(self) -> tuple[Any, ...]:
+        """What the model of `pyspark.ml` is made of."""
+        return self.coefficients, self.intercept
 
     def _twin_params(self) -> dict[str, Any]:
         """The Params that the model of `pyspark.ml` needs to do the same."""
@@ -114,11 +173,12 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         """The one number that says it all of a column that `transform` adds; `output` is the Param that names it."""
         return column
 
-    def _score_one(self, value: Vector) -> float:
-        """coefficients . features + intercept of one vector; a missing feature is its mean if there are means."""
+    def _score_one(self, value: Vector) -> np.ndarray:
+        """coefficients . features + intercept of one vector, (C,); a missing feature is its mean if there are means."""
         if self.featureMeans is not None:
             value = dense(np.where(np.isnan(value.toArray()), self.featureMeans, value.toArray()))
-        return float(self.coefficients.dot(value)) + self.intercept  # type: ignore[arg-type]
+        products = [dense(row).dot(value) for row in self._weights]  # type: ignore[arg-type]
+        return np.array(products) + self._intercepts
 
     def _scoring(self, dataset: DataFrame | None) -> Scoring:
         """How to score a table with this model as it is now; columns that it does not add get their default names."""
@@ -139,7 +199,8 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values: dict[str, Any] = {"featureNames": list(self.featureNames), "summary": None}
-        found = {"coefficients": self.coefficients.toArray(), "intercept": np.array([self.intercept])}
+        weights = self._weights if len(self._weights) > 1 else self._weights[0]
+        found = {"coefficients": weights, "intercept": self._intercepts}
         if self.featureMeans is not None:
             found["featureMeans"] = self.featureMeans
         if self._summary is not None:
@@ -156,13 +217,14 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         }
         means = arrays.pop("featureMeans", None)
         require(set(arrays) == {"coefficients", "intercept"}, "the model has unknown or missing arrays")
-        shapes = (arrays["coefficients"].shape, arrays["intercept"].shape)
-        require(shapes == ((len(names),), (1,)), "the coefficients do not match the features' names")
+        weights, intercepts = np.atleast_2d(arrays["coefficients"]), arrays["intercept"]
+        fit = intercepts.ndim == 1 and weights.shape == (len(intercepts), len(names))
+        require(fit, "the coefficients do not match the features' names")
         require(means is None or means.shape == (len(names),), "the means do not match the features' names")
-        summary = None
+        model = cls(weights, intercepts, names, None, means)
         if values["summary"] is not None:
-            summary = cls._training_summary_class._from_content(values["summary"], summary_arrays, names)
-        return cls(dense(arrays["coefficients"]), float(arrays["intercept"][0]), names, summary, means)
+            model._summary = model._training_summary_class._from_content(values["summary"], summary_arrays, names)
+        return model
 
     def _features(self) -> str | list[str]:
         """The features column, or the columns that are features."""
@@ -200,6 +262,17 @@ def _as_vector(dataset: DataFrame, columns: Columns, size: int, means: list[floa
 def _present_or(number: Column, otherwise: Column) -> Column:
     """The number, or what stands for it where it is null or NaN."""
     return F.coalesce(F.nanvl(number, F.lit(None).cast("double")), otherwise)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """A number, an array, or a vector or matrix of pyspark.ml as an array."""
+    return np.asarray(values.toArray() if hasattr(values, "toArray") else values, float)
+
+
+def matrix(values: np.ndarray) -> DenseMatrix:
+    """An array of two dimensions as a matrix of pyspark.ml."""
+    rows, columns = values.shape
+    return DenseMatrix(rows, columns, values.ravel(), True)
 
 
 def dense(values: np.ndarray) -> DenseVector:

@@ -42,13 +42,14 @@ def integer(name: str, doc: str, low: int) -> Param[int]:
 
 
 def choice(name: str, doc: str, options: Sequence[str]) -> Param[str]:
-    """A string Param of which only some values are allowed."""
+    """A string Param of which only some values are allowed, in upper or lower case, as in pyspark.ml."""
+    spelled = {option.lower(): option for option in options}
 
     def convert(value: Any) -> str:
         text = TypeConverters.toString(value)
-        if text not in options:
+        if text.lower() not in spelled:
             raise ParamError(f"{name}={text!r} is not one of {', '.join(map(repr, options))}.")
-        return text
+        return spelled[text.lower()]
 
     return Param(Params._dummy(), name, f"{doc} One of {', '.join(options)}.", convert)
 

@@ -1,6 +1,7 @@
 """Saving and loading of estimators and models in the closed format of `sparkdml.saved`, on any path of Spark's."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Self
@@ -38,7 +39,7 @@ class Writer(GeneralMLWriter):
 
 
 def _content_of(instance: Any) -> Saved:
-    params = (_as_json(each) for each in (instance._paramMap, instance._defaultParamMap))
+    params = (params_as_json(each) for each in (instance._paramMap, instance._defaultParamMap))
     return Saved(name_of(type(instance)), instance.uid, *params, *instance._content())
 
 
@@ -47,10 +48,19 @@ def name_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
-def _as_json(params: Mapping[Any, Any]) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
+    """A vector or matrix as lists of numbers, in which infinities are text, for JSON has none."""
+    if hasattr(value, "toArray"):
+        value = value.toArray().tolist()
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def params_as_json(params: Mapping[Any, Any]) -> dict[str, Any]:
     """The values of Params by name as JSON reads them back, where the keys of a dictionary are text."""
     # a model among the Params is of the content, where it is written as models are
-    values = {param.name: value for param, value in params.items() if not isinstance(value, Persistable)}
+    values = {param.name: _plain(value) for param, value in params.items() if not isinstance(value, Persistable)}
     read: dict[str, Any] = json.loads(json.dumps(values))
     return read
 

@@ -58,7 +58,7 @@ class Training:
     numFilled : missing numbers that handleInvalid="mean" put a mean in the place of.
     objectiveHistory : the objective at the start and after each iteration.
     validationHistory : the loss of the rows that validate at the same points; empty without early stopping.
-    estimates : the coefficients, then the intercept if one was fitted.
+    estimates : the coefficients, of each feature those of all classes, then the intercepts if they were fitted.
     rank : of the second derivatives of the objective where the fit ended, or -1 where it is not known.
     standardErrors : of what kind they are, see `sparkdml.inference`.
     covarianceDiagonal : the variances of the estimates, classical ones per unit of dispersion; empty where not known.
@@ -225,10 +225,14 @@ class TrainingSummary(Inferred, Summary[T]):
         factor = self._dispersion if told.standardErrors == CLASSICAL else 1.0
         return Inference(told.estimates, told.covarianceDiagonal * factor, self._freedom)
 
+    def _table(self, names: Sequence[str]) -> str:
+        """The estimates as a table, a line a name."""
+        kind = self._training.standardErrors
+        return coefficient_table(names, self._training.estimates, self._inferred(), kind)
+
     def __str__(self) -> str:
         names = [*self._names, *(["(intercept)"] if self._scoring.fitIntercept else [])]
-        kind = self._training.standardErrors
-        table = coefficient_table(names, self._training.estimates, self._inferred(), kind)
+        table = self._table(names)
         skipped = f"   skipped: {self.numSkipped:,}" if self.numSkipped else ""
         skipped += f"   filled with means: {self.numFilled:,}" if self.numFilled else ""
         passes = f"{self.passes} pass{'es' if self.passes != 1 else ''}"

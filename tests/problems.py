@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from sparkdml.engine.data import Data, LocalData
 from sparkdml.engine.minimize import Fit, minimize
-from sparkdml.optim.losses import LOSSES, Loss
+from sparkdml.optim.losses import LOSSES, Loss, Softmax
 from sparkdml.optim.penalties import L1, L2, ElasticNet
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import SOLVERS
@@ -46,7 +46,7 @@ class TwoMargins(Loss):
         return np.isfinite(y)
 
 
-ALL_LOSSES: dict[str, Loss] = {**LOSSES, TwoMargins.name: TwoMargins()}
+ALL_LOSSES: dict[str, Loss] = {**LOSSES, TwoMargins.name: TwoMargins(), Softmax.name: Softmax(3)}
 # Those whose best constant prediction is the mean, and whose gradient is the prediction minus the label.
 OF_THE_MEAN = {name: loss for name, loss in ALL_LOSSES.items() if name not in ("huber", "quantile", "hinge")}
 CANONICAL = {name: LOSSES[name] for name in ("squaredError", "logistic")}
@@ -95,6 +95,12 @@ def random_rows(n: int = 200, d: int = 7, density: float = 0.6, seed: int = 0) -
     weight = rng.exponential(size=n) * (rng.random(n) < 0.9)
     X = random_features(n, d, density, seed)
     return Rows(X, rng.normal(2.0, 3.0, n), weight, rng.normal(size=n), rng.integers(0, 3, n).astype(np.int32))
+
+
+def class_rows(n: int = 200, d: int = 7, density: float = 0.6, seed: int = 0) -> Rows:
+    """As `random_rows`, with labels of 0, 1 and 2, which every loss is defined for."""
+    rows = random_rows(n, d, density, seed)
+    return replace(rows, label=np.floor(rows.label) % 3.0)
 
 
 SQUARED = LOSSES["squaredError"]

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from sparkdml import load_model
 from sparkdml.classification import LogisticRegression
-from sparkdml.errors import ColumnError, FormatError
+from sparkdml.errors import ColumnError, FormatError, ParamError
 from sparkdml.regression import LinearRegression
 
 NAMES = ["a", "b", "c"]
@@ -22,6 +22,7 @@ ESTIMATORS = {
     "linear": LinearRegression(featuresCols=NAMES, handleInvalid="mean"),
     "linear without an intercept": LinearRegression(featuresCols=NAMES, fitIntercept=False),
     "logistic": LogisticRegression(featuresCols=NAMES),
+    "multinomial": LogisticRegression(featuresCols=NAMES, family="multinomial", regParam=0.01),
     "logistic with a threshold": LogisticRegression(featuresCols=NAMES, threshold=0.3, handleInvalid="mean"),
     "logistic with thresholds": LogisticRegression(featuresCols=NAMES, thresholds=[0.8, 0.2]),
 }
@@ -52,6 +53,35 @@ def test_the_predictions_are_those_of_transform(fitted: Any, X: np.ndarray, tmp_
     if "probability" in scored:
         probability = np.array([row.toArray() for row in scored["probability"]])
         np.testing.assert_allclose(loaded.predict_proba(X), probability, atol=1e-15)  # type: ignore[attr-defined]
+
+
+def test_scikit_learns_twin_predicts_the_same(fitted: Any, X: np.ndarray) -> None:
+    model, scored = fitted
+    if {param.name for param in model._paramMap} & {"threshold", "thresholds"}:
+        with pytest.raises(ParamError, match="no estimator of scikit-learn predicts with threshold"):
+            model.to_sklearn()
+        return
+    twin = model.to_sklearn()
+    np.testing.assert_allclose(twin.predict(X), scored["prediction"], rtol=1e-12)
+    if "probability" in scored:
+        probability = np.array([row.toArray() for row in scored["probability"]])
+        np.testing.assert_allclose(twin.predict_proba(X), probability, atol=1e-15)
+    if model.featureMeans is not None:
+        holes = np.where(np.median(X) < X, np.nan, X)
+        np.testing.assert_allclose(twin.predict(holes), model.to_arrays().predict(holes), rtol=1e-12)
+
+
+def test_pysparks_twin_comes_back(fitted: Any, X: np.ndarray) -> None:
+    model, scored = fitted
+    back = type(model).from_pyspark(model.to_pyspark(), NAMES)
+    assert back.uid == model.uid
+    assert back.featureNames == tuple(NAMES)
+    np.testing.assert_allclose(back.to_arrays().predict(X), scored["prediction"], rtol=1e-12)
+    assert type(model).from_pyspark(model.to_pyspark()).featureNames == ("features[0]", "features[1]", "features[2]")
+    with pytest.raises(ColumnError, match="2 names for 3 features"):
+        type(model).from_pyspark(model.to_pyspark(), NAMES[:2])
+    with pytest.raises(TypeError, match=r"from_pyspark needs a .*Model of pyspark.ml, not sparkdml"):
+        type(model).from_pyspark(model)
 
 
 def test_a_missing_feature_is_its_mean_or_has_no_prediction(fitted: Any, X: np.ndarray, tmp_path: Path) -> None:

@@ -100,10 +100,10 @@ def test_a_class_of_weight_zero_is_as_if_it_were_not_there() -> None:
 @pytest.mark.parametrize(
     ("choice", "label", "error", "told"),
     [
-        ({2: 1.0}, Y, ParamError, "classWeight names the label 2: a binomial model has the labels 0 and 1"),
-        ({0: 0.0, 1: 0.0}, Y, ParamError, "zero for both labels"),
+        ({2: 1.0}, Y, ParamError, "classWeight names the label 2: the labels are 0 and 1"),
+        ({0: 0.0, 1: 0.0}, Y, ParamError, "zero for all labels"),
         ({1: 0.0}, np.ones(N), DataError, "of 200 rows none of positive weight is left to train"),
-        ({1: 0.0}, Y * 2.0, DataError, "labels other than 0 and 1"),
+        ({1: 0.0}, Y * 0.5, DataError, "labels that no class can have"),
     ],
 )
 def test_weights_that_make_no_sense_are_refused(choice: Any, label: np.ndarray, error: type, told: str) -> None:

@@ -90,7 +90,8 @@ def test_a_report_has_the_metrics_of_scikit_learn_and_its_pictures(run: Run, mod
 
 
 def test_other_labels_and_other_models_are_refused(run: Run, model: str, tmp_path: Path) -> None:
-    refused = run("train_logreg", "--input", SAMPLE, *ARGV, "--with-column", "malignant=malignant * 2")
+    argv = ("--input", SAMPLE, *ARGV, "--with-column", "malignant=malignant * 2", "--family", "binomial")
+    refused = run("train_logreg", *argv)
     assert (refused.code, "212 labels other than 0 and 1 (such as 2)" in refused.result["error"]) == (65, True)
     refused = run("evaluate", "--model", model, "--input", SAMPLE, "--label", "mean_radius")
     assert (refused.code, "distinct labels" in refused.result["error"]) == (65, True)
@@ -143,7 +144,7 @@ def test_classes_get_weights_and_a_column_says_which_rows_validate(run: Run, tmp
     assert set(plain.result["metrics"]) == {"log_loss", "pseudo_r2"}
     for wrong, told in (
         (("--class-weight", "even"), "neither 'balanced' nor weights of labels"),
-        (("--class-weight", "2=1"), "a binomial model has the labels 0 and 1"),
+        (("--class-weight", "2=1"), "the labels are 0 and 1"),
         (("--patience", "2"), "patience is for early stopping"),
     ):
         refused = run("train_logreg", *argv, *wrong)
@@ -159,3 +160,30 @@ def test_a_support_vector_machine_is_trained_predicts_and_is_evaluated(run: Call
     assert evaluated.result["metrics"] == pytest.approx(trained.result["metrics"])
     assert {path.name for path in (tmp_path / "metrics").glob("*.png")} == {"roc.png", "precision_recall.png"}
     assert run("predict", *argv, "--output", tmp_path / "predicted").code == 0
+
+
+def test_a_job_of_more_than_two_classes(run: Run, spark: SparkSession, tmp_path: Path) -> None:
+    argv = ("--input", SAMPLE, "--label", "size", "--reg-param", "0.01", "--lower-bounds-on-coefficients", "-0.5")
+    argv += ("--features", "mean_texture,mean_smoothness,mean_area", "--output", tmp_path / "model")
+    size = ("--with-column", "size=CAST(mean_radius > 12 AS INT) + CAST(mean_radius > 15 AS INT)")
+    ended = run("train_logreg", *argv, *size)
+    assert ended.code == 0, ended.result
+    assert ended.result["metrics"]["accuracy"] > 0.8
+    assert all(each in ended.out for each in ("Class 2", "log loss"))
+    report = ("--model", tmp_path / "model", "--input", SAMPLE, *size, "--output", tmp_path / "report", "--plots")
+    evaluated = run("evaluate", *report)
+    assert evaluated.code == 0, evaluated.result
+    assert evaluated.result["metrics"] == pytest.approx(ended.result["metrics"], rel=1e-9)
+    pictures = sorted(path.name for path in (tmp_path / "report").glob("*.png"))
+    assert pictures == ["calibration.png", "confusion.png"]
+    argv = ("--model", tmp_path / "model", "--input", SAMPLE, "--output", tmp_path / "scores")
+    assert run("predict", *argv, "--probability-col", "p").code == 0
+    found = spark.read.parquet(str(tmp_path / "scores")).toPandas()
+    assert set(found.prediction) == {0.0, 1.0, 2.0}
+    assert found.p.between(1 / 3, 1.0).all()
+    record = json.loads((Path(ended.result["model"]).parent / "run.json").read_text())
+    assert record["configuration"]["params"]["lowerBoundsOnCoefficients"] == -0.5
+    for wrong, told in (("[[0,0]]", "must be (3, 1)"), ("low", "is not a value of lowerBounds")):
+        flag = f"--lower-bounds-on-coefficients={wrong}"
+        refused = run("train_logreg", "--input", SAMPLE, "--label", "size", *size, "--features", "mean_area", flag)
+        assert (refused.code, told in refused.result["error"]) == (64, True)

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from problems import ALL_LOSSES, Rows, random_features, random_rows, standardized
+from problems import ALL_LOSSES, Rows, class_rows, random_features, standardized
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
@@ -132,7 +132,7 @@ def test_every_kind_of_query_has_its_kernel_and_is_tested() -> None:
 @pytest.mark.parametrize("fold", [-1, 0, 2])
 @pytest.mark.parametrize("partitions", [1, 2, 7, 64, 300])
 def test_an_answer_is_the_plain_formula_in_any_cut(kind: type, loss: Loss, fold: int, partitions: int) -> None:
-    rows = random_rows()
+    rows = class_rows()
     query = MAKE[kind](rows, loss, fold, 0)
     expected = plain(query, rows)
     assert_same(rows.local(partitions).run([query])[0], expected)
@@ -143,7 +143,7 @@ def test_an_answer_is_the_plain_formula_in_any_cut(kind: type, loss: Loss, fold:
 @every_loss
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_answers_do_not_depend_on_chunks_or_order(kind: type, loss: Loss, sparse: bool) -> None:
-    rows = random_rows(n=1500)
+    rows = class_rows(n=1500)
     rows = rows.sparse if sparse else rows
     query = MAKE[kind](rows, loss, 1, 0)
     expected = plain(query, rows)
@@ -156,7 +156,7 @@ def test_answers_do_not_depend_on_chunks_or_order(kind: type, loss: Loss, sparse
 @pytest.mark.parametrize("kind", [kind for kind in MAKE if kind is not Scores], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_weight_two_is_the_row_twice_and_weight_zero_is_no_row(kind: type, sparse: bool) -> None:
-    rows = replace(random_rows(), weight=np.random.default_rng(0).integers(0, 3, 200).astype(float))
+    rows = replace(class_rows(), weight=np.random.default_rng(0).integers(0, 3, 200).astype(float))
     rows = rows.sparse if sparse else rows
     assert rows.weight is not None
     repeated = replace(rows.take(np.repeat(np.arange(200), rows.weight.astype(int))), weight=None)
@@ -168,7 +168,7 @@ def test_weight_two_is_the_row_twice_and_weight_zero_is_no_row(kind: type, spars
 @every_query
 @every_loss
 def test_rows_stacked_on_themselves_are_twice_the_sum(kind: type, loss: Loss) -> None:
-    rows = random_rows()
+    rows = class_rows()
     query = MAKE[kind](rows, loss, 0, 0)
     twice = rows.take(np.tile(np.arange(200), 2))
     assert_same(twice.local(3).run([query])[0], rows.local(3).run([query])[0], times=2.0)
@@ -182,7 +182,7 @@ CLASS_WEIGHTS = [{}, {2.0: 5.0}, {2.0: 0.5, 1.0: 0.0, 99.0: 7.0}]
 @pytest.mark.parametrize("class_weights", CLASS_WEIGHTS)
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_class_weights_are_weights(kind: type, loss: Loss, class_weights: dict[float, float], sparse: bool) -> None:
-    rows = random_rows()
+    rows = class_rows()
     rows = replace(rows, label=np.rint(rows.label))
     rows = rows.sparse if sparse else rows
     factors = np.array([class_weights.get(label, 1.0) for label in rows.label])
@@ -195,7 +195,7 @@ def test_class_weights_are_weights(kind: type, loss: Loss, class_weights: dict[f
 
 @every_loss
 def test_what_is_held_out_and_what_is_not_is_all(loss: Loss) -> None:
-    rows = random_rows()
+    rows = class_rows()
     held_out = make_held_out(rows, loss, 1, 0)
     kept, every = (Gradient(loss, held_out.w, held_out.b, fold) for fold in (1, -1))
     left, rest, whole = rows.local(3).run([held_out, kept, every])
@@ -204,7 +204,7 @@ def test_what_is_held_out_and_what_is_not_is_all(loss: Loss) -> None:
 
 
 def test_many_queries_of_all_kinds_share_a_pass_and_keep_their_places() -> None:
-    rows = random_rows()
+    rows = class_rows()
     rows = replace(rows, label=np.rint(rows.label))
     data = rows.local(3)
     queries = [
@@ -223,7 +223,7 @@ def test_many_queries_of_all_kinds_share_a_pass_and_keep_their_places() -> None:
 
 def test_blocks_of_both_kinds_add_up() -> None:
     """A partition may hold dense blocks and CSR blocks."""
-    rows = random_rows()
+    rows = class_rows()
     queries = [MAKE[kind](rows, loss, 1, 0) for kind in MAKE for loss in ALL_LOSSES.values()]
     kernels = Kernels(queries, 7)
     for i, part in enumerate(np.array_split(np.arange(200), 5)):
@@ -236,7 +236,7 @@ def test_blocks_of_both_kinds_add_up() -> None:
 
 @pytest.mark.parametrize("loss", [loss for loss in ALL_LOSSES.values() if loss.quadratic], ids=str)
 def test_two_points_tell_the_line_of_a_quadratic_loss(loss: Loss) -> None:
-    data = random_rows().local()
+    data = class_rows().local()
     problem = standardized(data, True, 0.1, 0.2, loss=loss)
     assert problem.tells_lines
     start, end = np.random.default_rng(0).normal(size=(2, len(problem.start)))
@@ -252,7 +252,7 @@ def test_two_points_tell_the_line_of_a_quadratic_loss(loss: Loss) -> None:
 
 @every_loss
 def test_a_line_is_the_gradient_at_each_of_its_points(loss: Loss) -> None:
-    rows = random_rows()
+    rows = class_rows()
     data = rows.local(2)
     line = make_line(rows, loss, 1, 0)
     (along,) = data.run([line])
@@ -268,7 +268,7 @@ TWICE_SMOOTH = [loss.smoothed(0.5) for name, loss in ALL_LOSSES.items() if name 
 
 @pytest.mark.parametrize("loss", TWICE_SMOOTH, ids=lambda loss: loss.name)
 def test_the_gradient_is_the_derivative_of_the_value(loss: Loss) -> None:
-    rows = random_rows()
+    rows = class_rows()
     data, h = rows.local(2), 1e-3
     line = replace(make_line(rows, loss, -1, 0), steps=np.array([-2.0, -1.0, 1.0, 2.0]) * h)
     along, at = data.run([line, Gradient(loss, line.w, line.b)])
@@ -279,7 +279,7 @@ def test_the_gradient_is_the_derivative_of_the_value(loss: Loss) -> None:
 @every_query
 @every_loss
 def test_the_size_is_that_of_the_answer(kind: type, loss: Loss) -> None:
-    rows = random_rows()
+    rows = class_rows()
     query = MAKE[kind](rows, loss, -1, 0)
     (answer,) = rows.local().run([query])
     assert query.size == 8 * sum(np.size(getattr(answer, f.name)) for f in fields(answer))
@@ -287,7 +287,7 @@ def test_the_size_is_that_of_the_answer(kind: type, loss: Loss) -> None:
 
 @every_loss
 def test_the_hessian_is_the_derivative_of_the_gradient(loss: Loss) -> None:
-    rows = random_rows()
+    rows = class_rows()
     data, h = rows.local(2), 1e-3
     problem = standardized(data, True, loss=loss)
     theta = np.random.default_rng(0).normal(size=len(problem.start))
@@ -304,7 +304,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient(loss: Loss) -> None:
 @every_loss
 @pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "origin"])
 def test_scores_are_products_of_the_gradients_of_single_rows(loss: Loss, intercept: bool) -> None:
-    rows = random_rows(40)
+    rows = class_rows(40)
     data, problem = rows.local(3), standardized(rows.local(), intercept, loss=loss)
     theta = np.random.default_rng(0).normal(size=len(problem.start))
     (answer,) = data.run([problem.scores_query(theta)])

@@ -15,7 +15,7 @@ from problems import Rows, random_rows
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import RegressionEvaluator
 from pyspark.ml.feature import VectorAssembler
-from pyspark.ml.linalg import Vectors
+from pyspark.ml.linalg import Matrices, Vectors
 from pyspark.ml.regression import LinearRegression as Oracle
 from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
@@ -277,6 +277,10 @@ VALUES = {
     "patience": 3,
     "seed": 7,
     "quantile": 0.75,
+    "lowerBoundsOnCoefficients": Matrices.dense(2, 2, [0.0, -1.0, float("-inf"), 2.0]),
+    "upperBoundsOnCoefficients": 3.5,
+    "lowerBoundsOnIntercepts": Vectors.dense(float("-inf"), 1.0),
+    "upperBoundsOnIntercepts": float("inf"),
 }
 
 

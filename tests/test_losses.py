@@ -5,7 +5,7 @@ import pytest
 from problems import ALL_LOSSES, OF_THE_MEAN
 from scipy.optimize import minimize as scipy_minimize
 
-from sparkdml.optim.losses import LOSSES, Huber, Loss, Quantile
+from sparkdml.optim.losses import LOSSES, Huber, Loss, Quantile, Softmax
 
 CANDIDATES = np.array([-1e3, -2.5, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0, 7.0, 1e3])
 STEP = 1e-3
@@ -23,6 +23,11 @@ def margins(loss: Loss, n: int) -> np.ndarray:
     z = np.random.default_rng(0).normal(0.0, 2.0, (n, loss.margins))
     z[:, loss.margins - loss.constants :] = np.abs(z[:, loss.margins - loss.constants :]) + 0.5
     return z
+
+
+def indicators(loss: Loss, y: np.ndarray) -> np.ndarray:
+    """What the mean of a label is the mean of: itself, or of a class (n, C) zeros and a one."""
+    return np.eye(loss.classes)[y.astype(int)] if isinstance(loss, Softmax) else y
 
 
 @pytest.fixture(params=sorted(ALL_LOSSES))
@@ -74,6 +79,8 @@ def test_the_domain_refuses_what_is_not_finite_and_gives_finite_values(loss: Los
 
 def test_the_inverse_link_inverts_the_link(loss: Loss) -> None:
     means = np.array([0.1, 0.3, 0.5, 0.9])
+    if isinstance(loss, Softmax):
+        means = np.random.default_rng(3).dirichlet(np.ones(loss.classes), 4)
     np.testing.assert_allclose(loss.inverse_link(loss.link(means)), means, rtol=1e-14)
 
 
@@ -81,13 +88,14 @@ def test_the_inverse_link_inverts_the_link(loss: Loss) -> None:
 def test_the_link_of_the_mean_is_the_best_constant_prediction(loss: Loss) -> None:
     y = labels(loss)
     s = np.random.default_rng(1).exponential(size=len(y))
-    best = loss.link(np.average(y, weights=s))
+    best = loss.link(np.average(indicators(loss, y), axis=0, weights=s))
 
     def mean_loss(z: np.ndarray) -> float:
         return float(np.average(loss.value(y, np.broadcast_to(z, (len(y), loss.margins))), weights=s))
 
     found = scipy_minimize(mean_loss, best + 0.5, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14})
-    np.testing.assert_allclose(best, found.x, atol=1e-5)
+    constant = np.mean(found.x - best) if isinstance(loss, Softmax) else 0.0  # which says nothing of the classes
+    np.testing.assert_allclose(best, found.x - constant, atol=1e-5)
     gradient = np.average(loss.gradient(y, np.broadcast_to(best, (len(y), loss.margins))), axis=0, weights=s)
     np.testing.assert_allclose(gradient, 0.0, atol=1e-12)
 
@@ -99,8 +107,9 @@ def test_shapes_broadcast_over_models(loss: Loss) -> None:
     assert loss.value(y[:, None], z).shape == (n, K)
     assert loss.gradient(y[:, None], z).shape == (n, K, C)
     assert loss.hessian(y[:, None], z).shape == (n, K, C, C)
-    assert loss.link(y).shape == (n, C)
-    assert loss.inverse_link(z).shape == (n, K)
+    means = indicators(loss, y)
+    assert loss.link(means).shape == (n, C)
+    assert loss.inverse_link(z).shape == (n, K, *means.shape[1:])
     for k in range(K):
         np.testing.assert_array_equal(loss.value(y[:, None], z)[:, k], loss.value(y, z[:, k]))
         np.testing.assert_array_equal(loss.gradient(y[:, None], z)[:, k], loss.gradient(y, z[:, k]))
@@ -114,6 +123,22 @@ def test_no_margin_is_too_large_for_log_loss(size: float) -> None:
     np.testing.assert_allclose(loss.gradient(y, z)[:, 0], [1.0, -1.0, 0.0, 0.0], atol=1e-15)
     assert np.all((loss.hessian(y, z) >= 0.0) & (loss.hessian(y, z) <= loss.curvature))
     np.testing.assert_allclose(loss.inverse_link(z), [1.0, 0.0, 0.0, 1.0], atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [40.0, 1e4, 1e300])
+def test_no_margin_is_too_large_for_cross_entropy(size: float) -> None:
+    loss, y, z = Softmax(3), np.array([0.0, 2.0]), np.array([[1.0, 0.0, -1.0]] * 2) * size
+    np.testing.assert_allclose(loss.value(y, z), [np.exp(-size), 2.0 * size], rtol=1e-15)
+    np.testing.assert_allclose(loss.gradient(y, z), [[0.0, 0.0, 0.0], [1.0, 0.0, -1.0]], atol=1e-15)
+    assert np.all(np.linalg.eigvalsh(loss.hessian(y, z)) <= loss.curvature)
+    np.testing.assert_allclose(loss.inverse_link(z), [[1.0, 0.0, 0.0]] * 2, atol=1e-15)
+
+
+def test_two_classes_are_a_log_loss_of_the_difference_of_their_margins() -> None:
+    y, z = np.array([0.0, 1.0] * 10), np.random.default_rng(4).normal(0.0, 3.0, (20, 2))
+    difference = z[:, 1:] - z[:, :1]
+    np.testing.assert_allclose(Softmax(2).value(y, z), LOSSES["logistic"].value(y, difference), rtol=1e-13)
+    np.testing.assert_allclose(Softmax(2).gradient(y, z)[:, 1:], LOSSES["logistic"].gradient(y, difference), rtol=1e-12)
 
 
 def test_a_mean_at_the_end_of_its_range_has_a_finite_margin_that_says_so() -> None:

@@ -10,7 +10,7 @@ from problems import Rows, random_rows
 from sparkdml.blocks import cells
 from sparkdml.blocks.block import Block, concatenate, settle
 from sparkdml.blocks.cells import MAX_CELLS
-from sparkdml.blocks.stats import MAX_LABELS, Statistics
+from sparkdml.blocks.stats import MAX_CLASSES, MAX_LABELS, Statistics
 from sparkdml.errors import DataError
 
 PARTITIONS = [1, 2, 7, 64, 300]
@@ -101,11 +101,20 @@ def test_labels_are_counted_with_their_weights(partitions: int) -> None:
         assert weight == pytest.approx(rows.weights[label == value].sum(), rel=1e-12)
 
 
-@pytest.mark.parametrize(("distinct", "counted"), [(MAX_LABELS, True), (MAX_LABELS + 1, False)])
-def test_labels_of_too_many_values_are_not_counted(distinct: int, counted: bool) -> None:
-    label = np.arange(2000) % distinct * 1.0
+@pytest.mark.parametrize(
+    ("distinct", "unit", "counted"),
+    [
+        (MAX_LABELS, 0.5, True),
+        (MAX_LABELS + 1, 0.5, False),
+        (MAX_LABELS + 1, -1.0, False),
+        (MAX_CLASSES, 1.0, True),
+        (MAX_CLASSES + 1, 1.0, False),
+    ],
+)
+def test_labels_of_too_many_values_are_not_counted(distinct: int, unit: float, counted: bool) -> None:
+    label = np.arange(2 * distinct) % distinct * unit
     for partitions in (1, 16):
-        found = Rows(np.zeros((2000, 1)), label).local(partitions).statistics.labels
+        found = Rows(np.zeros((2 * distinct, 1)), label).local(partitions).statistics.labels
         assert (found is not None) == counted
 
 

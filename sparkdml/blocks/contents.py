@@ -17,7 +17,7 @@ class Content:
     ----------
     partition : its number.
     rows, weight : rows, and the sum of their weights.
-    labels : rows and weight of each label, or None above 256 labels.
+    labels : rows and weight of each label, or None where they are not counted, see `Statistics`.
     label_mean : the weighted mean of the label; NaN without rows of positive weight.
     nbytes : the size of its files.
     """

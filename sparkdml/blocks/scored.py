@@ -3,11 +3,12 @@
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
+from scipy.sparse import csr_array
 from scipy.special import xlog1py, xlogy
 
 from sparkdml.blocks.block import Block
@@ -70,7 +71,7 @@ class ScoredClasses:
     moments: Statistics
     scores: Scores
     log_loss: float  # - sum s (y log p + (1 - y) log(1 - p)), p at least 2.2e-16 away from 0 and 1
-    confusion: np.ndarray  # sum s of each label (rows) and predicted class (columns), (2, 2)
+    confusion: Any  # sum s of each label (rows) and predicted class (columns), (2, 2)
 
     @classmethod
     def of(cls, block: Block) -> Self:
@@ -102,6 +103,27 @@ class ScoredMargins(ScoredClasses):
     @staticmethod
     def _log_loss(p: np.ndarray, y: np.ndarray, s: np.ndarray) -> float:
         return 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredManyClasses(ScoredClasses):
+    """The sums of rows with K + 1 features, the probability of each class and the predicted class.
+
+    `log_loss` is - sum s log p_y, p_y at least 2.2e-16. `scores` are of the probability p_c of the predicted class c,
+    with the weights of the rows that have another label, and of those that have this. `confusion` is (K, K), CSR.
+    """
+
+    @classmethod
+    def of(cls, block: Block) -> "ScoredManyClasses":
+        """The sums of a block; labels that are no class count for none, which whoever asked refuses."""
+        p, s, K = np.asarray(block.features)[:, :-1], block.weights, block.columns - 1
+        predicted, rows = np.asarray(block.features)[:, -1].astype(int), np.arange(block.rows)
+        known = (block.label >= 0.0) & (block.label < K)
+        label = np.where(known, block.label, 0.0).astype(int)
+        log_loss = -float(s @ np.log(np.maximum(p[rows, label], EPS)))
+        confusion = csr_array((s * known, (label, predicted)), shape=(K, K))
+        right = (label == predicted).astype(float)
+        return cls(Statistics.of(block), Scores.of(p[rows, predicted], right, s), log_loss, confusion)
 
 
 @dataclass(frozen=True)

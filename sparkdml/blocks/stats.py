@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
 
-MAX_LABELS = 256  # above so many distinct values a label is not counted: it is no class
+# Above so many distinct values a label is not counted, since it is no class; unless they are the numbers of classes.
+MAX_LABELS, MAX_CLASSES = 256, 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Statistics:
     mean, m2 : weighted means and sums of squared deviations from them, (d + 1,).
     low, high : the smallest and largest value, (d + 1,).
     nonzeros : how many feature values are stored and not zero.
-    labels : rows and weight of each label, or None above 256 labels.
+    labels : rows and weight of each label; None above 256 labels, or above 8192 that are whole numbers from 0 on.
     """
 
     count: int
@@ -154,10 +155,10 @@ def _count_labels(chunk: Block) -> dict[float, tuple[int, float]] | None:
     y = chunk.label
     if len(y) and np.all(y == y[0]):  # as of all rows of a class, which need no sorting; nor do those of a regression
         return {float(y[0]): (len(y), float(chunk.weights.sum()))}
-    if len(np.unique(y[: 2 * MAX_LABELS])) > MAX_LABELS:
+    if not _are_counted(np.unique(y[: 2 * MAX_LABELS])):
         return None
     values, which, counts = np.unique(y, return_inverse=True, return_counts=True)
-    if len(values) > MAX_LABELS:
+    if not _are_counted(values):
         return None
     weights = np.bincount(which, chunk.weights, len(values))
     return {float(v): (int(n), float(w)) for v, n, w in zip(values, counts, weights, strict=True)}
@@ -172,4 +173,11 @@ def _merge_labels(
     for label, (count, weight) in b.items():
         seen, sum_ = merged.get(label, (0, 0.0))
         merged[label] = (seen + count, sum_ + weight)
-    return merged if len(merged) <= MAX_LABELS else None
+    return merged if len(merged) <= MAX_LABELS or _are_counted(np.array(list(merged))) else None
+
+
+def _are_counted(labels: np.ndarray) -> bool:
+    """Whether so many distinct labels are still counted: a function of their set, in whatever order they came."""
+    if len(labels) <= MAX_LABELS:
+        return True
+    return len(labels) <= MAX_CLASSES and bool(np.all((labels >= 0.0) & (np.floor(labels) == labels)))

@@ -1,11 +1,13 @@
 """Classification, with the import path of pyspark.ml: `from sparkdml.classification import LogisticRegression`."""
 
 from sparkdml.classification.linear_svc import LinearSVC, LinearSVCModel
-from sparkdml.classification.logistic_regression import LogisticRegression, LogisticRegressionModel
+from sparkdml.classification.logistic_model import LogisticRegressionModel
+from sparkdml.classification.logistic_regression import LogisticRegression
 from sparkdml.classification.logistic_summary import (
     BinaryLogisticRegressionSummary,
     BinaryLogisticRegressionTrainingSummary,
     LogisticRegressionSummary,
+    LogisticRegressionTrainingSummary,
 )
 from sparkdml.classification.svc_summary import LinearSVCSummary, LinearSVCTrainingSummary
 
@@ -19,4 +21,5 @@ __all__ = [
     "LogisticRegression",
     "LogisticRegressionModel",
     "LogisticRegressionSummary",
+    "LogisticRegressionTrainingSummary",
 ]

@@ -1,16 +1,20 @@
 """How well the predicted classes of a table are, whatever predicts them."""
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
+from pyspark.ml.linalg import DenseMatrix
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkdml.evaluation import BinaryMetrics
+from sparkdml.model import matrix
 from sparkdml.summary import Summary
 
 
-class ClassificationSummary(Summary[BinaryMetrics]):
+class ClassificationSummary(Summary[Any]):
     """Metrics of the predicted classes; as in pyspark.ml, every metric honours the weights.
+
+    What pyspark.ml lacks: `confusionMatrix`.
 
     Lists are in the order of `labels`, those that rows of positive weight have. The weighted averages are over the
     labels, by their weight. Nothing is computed before it is asked for; one job then computes all metrics.
@@ -80,6 +84,11 @@ class ClassificationSummary(Summary[BinaryMetrics]):
         return self._averaged(self._f_measure(beta))
 
     @property
+    def confusionMatrix(self) -> DenseMatrix:
+        """The weight of the rows of each label (a row of the matrix) that are predicted each class (a column)."""
+        return matrix(self._confusion)
+
+    @property
     def _confusion(self) -> np.ndarray:
         """The weight of each label (rows) and predicted class (columns)."""
         found = self._complete().confusion
@@ -127,7 +136,7 @@ class BinaryClassificationSummary(ClassificationSummary):
     @property
     def roc(self) -> DataFrame:
         """False and true positive rate, columns FPR and TPR, from (0, 0) to (1, 1)."""
-        return _frame(self._complete().roc, "FPR", "TPR")
+        return frame(self._complete().roc, "FPR", "TPR")
 
     @property
     def areaUnderROC(self) -> float:
@@ -150,7 +159,7 @@ class BinaryClassificationSummary(ClassificationSummary):
     @property
     def pr(self) -> DataFrame:
         """Recall and precision, columns of these names, by ascending recall, from recall zero."""
-        return _frame(self._complete().pr, "recall", "precision")
+        return frame(self._complete().pr, "recall", "precision")
 
     @property
     def fMeasureByThreshold(self) -> DataFrame:
@@ -183,7 +192,7 @@ class BinaryClassificationSummary(ClassificationSummary):
     def _by_threshold(self, values: np.ndarray, name: str) -> DataFrame:
         thresholds = self._complete().thresholds
         assert thresholds is not None
-        return _frame(np.column_stack([thresholds, values]), "threshold", name)
+        return frame(np.column_stack([thresholds, values]), "threshold", name)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, otherwise: float) -> np.ndarray:
@@ -191,6 +200,6 @@ def _ratio(part: np.ndarray, whole: np.ndarray, otherwise: float) -> np.ndarray:
     return np.divide(part, whole, out=np.full(np.shape(whole), otherwise), where=whole > 0.0)
 
 
-def _frame(points: np.ndarray, *names: str) -> DataFrame:
+def frame(points: np.ndarray, *names: str) -> DataFrame:
     """The points of a curve as a DataFrame of the active session."""
     return SparkSession.active().createDataFrame(points.tolist(), list(names))

@@ -10,8 +10,6 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.errors import ParamError
 from sparkdml.optim.aggregation import ROBUST
 
-CLASSES = (0.0, 1.0)
-
 
 def class_weight(value: Any) -> str | dict[float, float]:
     """The value of classWeight: "balanced", or the weight of each class, also as text; what is wrong is refused.
@@ -36,6 +34,15 @@ def class_weight(value: Any) -> str | dict[float, float]:
     return found
 
 
+def told_classes(classes: int | None) -> str:
+    """The labels of so many classes, as messages tell them.
+
+    >>> told_classes(2), told_classes(5)
+    ('0 and 1', '0 to 4')
+    """
+    return "0 and 1" if classes == 2 else f"0 to {(classes or 1) - 1}"
+
+
 class HasClassWeight(Params):
     """What the weights of the rows of each class are multiplied by."""
 
@@ -46,20 +53,23 @@ class HasClassWeight(Params):
         class_weight,
     )
 
-    def _check_class_weight(self) -> None:
-        """Refuse weights of classes that two classes have not, no weight at all, and an aggregation that knows none."""
+    def _check_class_aggregation(self) -> None:
+        """Refuse an aggregation that knows no weights of classes."""
         if self.isDefined("classWeight") and self.getOrDefault("aggregation") in ROBUST:
             raise ParamError(
                 f"aggregation={self.getOrDefault('aggregation')!r} knows no weights of classes: take "
                 "'weighted_mean', or put the weights into weightCol."
             )
+
+    def _check_class_weight(self, classes: int) -> None:
+        """Refuse weights of classes that there are not, and no weight at all."""
         weights = self.getOrDefault("classWeight") if self.isDefined("classWeight") else {}
         if weights == "balanced":
             return
-        if other := sorted(set(weights) - set(CLASSES)):
-            raise ParamError(f"classWeight names the label {other[0]:g}: a binomial model has the labels 0 and 1.")
-        if not any(weights.get(label, 1.0) for label in CLASSES):
-            raise ParamError("classWeight is zero for both labels, so that no row counts: one must be positive.")
+        if other := sorted(set(weights) - set(range(classes))):
+            raise ParamError(f"classWeight names the label {other[0]:g}: the labels are {told_classes(classes)}.")
+        if not any(weights.get(label, 1.0) for label in range(classes)):
+            raise ParamError("classWeight is zero for all labels, so that no row counts: one must be positive.")
 
     def _class_weights(self, statistics: Callable[[], Statistics]) -> dict[float, float]:
         """What the weights of the rows of each class are multiplied by; "balanced" is of the rows that train."""

@@ -161,7 +161,8 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
 
     def _check_params(self) -> None:
         super()._check_params()
-        self._check_class_weight()
+        self._check_class_aggregation()
+        self._check_class_weight(2)
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
         require_binary(
@@ -217,12 +218,12 @@ class LinearSVCModel(LinearModel, LinearSVCParams, ClassificationModel):
 
     def predict(self, value: Vector) -> float:
         """The class of one vector of features: 1.0 where its margin is above the threshold."""
-        return float(self._score_one(value) > self.getOrDefault("threshold"))
+        return float(self._score_one(value)[0] > self.getOrDefault("threshold"))
 
     def predictRaw(self, value: Vector) -> DenseVector:
         """The margins of the classes 0 and 1: -z and z."""
         z = self._score_one(value)
-        return dense(np.array([-z, z]))
+        return dense(np.append(-z, z))
 
     def _twin_params(self) -> dict[str, Any]:
         return super()._twin_params() | {"threshold": self.getOrDefault("threshold")}

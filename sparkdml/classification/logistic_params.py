@@ -6,7 +6,8 @@ from typing import Any, Self
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasSolver, HasThreshold, HasThresholds
 
-from sparkdml.classification.class_weight import HasClassWeight
+from sparkdml.bounds import HasBounds
+from sparkdml.classification.class_weight import HasClassWeight, told_classes
 from sparkdml.errors import ParamError
 from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
 
@@ -24,15 +25,18 @@ class LogisticRegressionParams(
     HasSampling,
     HasClassWeight,
     HasStandardErrors,
+    HasBounds,
 ):
     """The Params of the estimator and of its model.
 
-    `threshold` and `thresholds` say the same in two ways: [t0, t1] is the threshold t1 / (t0 + t1). Setting one
-    clears the other; where both are set at once, in a constructor or a param map, they must agree to 1e-5.
+    Of two classes `threshold` and `thresholds` say the same in two ways: [t0, t1] is the threshold t1 / (t0 + t1).
+    Setting one clears the other; where both are set at once, in a constructor or a param map, they must agree to 1e-5.
+    Of more classes `thresholds` has a number for each, and the class of the largest probability / threshold is
+    predicted; `threshold` has no part in that.
     """
 
     solver = choice("solver", "the method of minimization.", SOLVERS)
-    family = choice("family", "the distribution of the label; multinomial is not there yet.", FAMILIES)
+    family = choice("family", "binomial for 2 classes, multinomial for more; auto looks at the labels.", FAMILIES)
     threshold = number("threshold", "a row whose probability of a 1 is above this is predicted a 1.", 0.0, 1.0)
 
     def _thresholds(value: Any) -> list[float]:
@@ -42,7 +46,11 @@ class LogisticRegressionParams(
         return found
 
     thresholds: Param[list[float]] = Param(
-        Params._dummy(), "thresholds", "threshold as two numbers: t0, t1 stands for t1 / (t0 + t1).", _thresholds
+        Params._dummy(),
+        "thresholds",
+        "a number for each class, whose probabilities are divided by them: of 2, t0, t1 is the threshold "
+        "t1 / (t0 + t1).",
+        _thresholds,
     )
 
     def __init__(self, *args: Any) -> None:
@@ -56,9 +64,13 @@ class LogisticRegressionParams(
         return self
 
     def getThreshold(self) -> float:
-        """The threshold, also where it is given by `thresholds`; ParamError where both are set and disagree."""
+        """The threshold, also where it is given by `thresholds`; ParamError where both disagree or it is none."""
         self._check_thresholds()
-        return _equivalent(self.getOrDefault("thresholds")) if self.isSet("thresholds") else self._plain_threshold()
+        if not self.isSet("thresholds"):
+            return self._plain_threshold()
+        if len(thresholds := self.getOrDefault("thresholds")) != 2:
+            raise ParamError(f"thresholds={thresholds!r} are no single threshold, which two classes have.")
+        return _equivalent(thresholds)
 
     def setThresholds(self, value: Sequence[float]) -> Self:
         """Set thresholds, and clear threshold."""
@@ -75,13 +87,21 @@ class LogisticRegressionParams(
     def _plain_threshold(self) -> float:
         return float(self.getOrDefault("threshold"))
 
-    def _check_thresholds(self) -> None:
+    def _check_thresholds(self, classes: int | None = None) -> None:
+        """Refuse thresholds that contradict the threshold, or are not as many as the classes where these are known."""
         if not self.isSet("thresholds"):
             return
         thresholds = self.getOrDefault("thresholds")
+        if classes not in (None, len(thresholds)):
+            raise ParamError(
+                f"thresholds={thresholds!r} are {len(thresholds)} numbers, and the labels are "
+                f"{told_classes(classes)}: give one a class."
+            )
+        if not self.isSet("threshold"):
+            return
         if len(thresholds) != 2:
-            raise ParamError(f"thresholds={thresholds!r}: a binomial model needs two of them.")
-        if self.isSet("threshold") and abs(self._plain_threshold() - _equivalent(thresholds)) >= 1e-5:
+            raise ParamError(f"threshold={self._plain_threshold():g} is for two classes: clear it, or thresholds.")
+        if abs(self._plain_threshold() - _equivalent(thresholds)) >= 1e-5:
             raise ParamError(
                 f"threshold={self._plain_threshold():g} and thresholds={thresholds!r}, which stand for "
                 f"{_equivalent(thresholds):g}, contradict each other: set one of them."

@@ -1,35 +1,25 @@
-"""Logistic regression: the estimator and its model."""
+"""The estimator of logistic regression."""
 
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from pyspark import keyword_only
-from pyspark.ml.classification import LogisticRegressionModel as PySparkLogisticRegressionModel
-from pyspark.ml.classification import ProbabilisticClassificationModel, ProbabilisticClassifier
-from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
-from pyspark.sql import Column
-from scipy.special import expit
+from pyspark.ml.classification import ProbabilisticClassifier
 
 from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.sampling import Sampling
-from sparkdml.blocks.schema import numbers_of
 from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import warn_constant_columns, warn_data
+from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
-from sparkdml.classification.logistic_summary import (
-    BinaryLogisticRegressionSummary,
-    BinaryLogisticRegressionTrainingSummary,
-    ClassScoring,
-)
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ParamError
 from sparkdml.estimator import LinearEstimator
-from sparkdml.evaluation import BinaryMetrics, require_binary
-from sparkdml.model import LinearModel, dense
-from sparkdml.optim.losses import Logistic
+from sparkdml.evaluation import BinaryMetrics, MulticlassMetrics, count_classes, require_binary
+from sparkdml.optim.losses import Logistic, Loss, Softmax
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Lbfgs, Solver
 from sparkdml.optim.solvers.auto import choose_smooth
@@ -39,18 +29,24 @@ from sparkdml.solver_choice import solver_name
 
 @accessors
 class LogisticRegression(
-    LinearEstimator["LogisticRegressionModel"],
+    LinearEstimator[LogisticRegressionModel],
     LogisticRegressionParams,
     ProbabilisticClassifier,
 ):
-    """Binomial logistic regression, a drop-in for `pyspark.ml.classification.LogisticRegression`.
+    """Logistic regression, a drop-in for `pyspark.ml.classification.LogisticRegression`.
 
-    Minimizes, over coefficients w and an intercept b, with margins z_i = x_i.w + b and labels y_i of {0, 1},
+    The binomial one minimizes, over coefficients w and an intercept b, with margins z_i = x_i.w + b and labels y_i of
+    {0, 1},
 
         sum_i s_i (log(1 + exp(z_i)) - y_i z_i) / sum_i s_i
           + regParam * (elasticNetParam * ||v||_1 + (1 - elasticNetParam) / 2 * ||v||^2)
 
-    with v_j = std(x_j) w_j if `standardization`, else v = w. As in pyspark.ml the variances are divided by
+    The multinomial one has w_k and b_k, hence z_ik, for each class k of {0, ..., K - 1}, and the mean of
+    log(sum_k exp(z_ik)) - z_iy for y = y_i. As a constant in all z_ik says nothing, intercepts sum to zero, and so do,
+    without a penalty, the coefficients of each feature. K is one more than the largest label. A class in between that
+    no row has gets probabilities of about 2.2e-16.
+
+    Here v_j = std(x_j) w_j if `standardization`, else v = w. As in pyspark.ml the variances are divided by
     sum s - sum s^2 / sum s, which is n - 1 without weights. A column that never changes gets the coefficient zero.
 
     Where all labels are the same and there is an intercept, no finite one is best. The coefficients are then zero and
@@ -60,34 +56,41 @@ class LogisticRegression(
 
     Parameters
     ----------
-    Those of pyspark.ml, with its defaults, but for the bounds on coefficients and intercepts, and
+    Those of pyspark.ml, with its defaults, and
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
-    family : "auto" and "binomial" are the same; "multinomial" is not there yet.
+    family : "binomial", "multinomial", or "auto": binomial for the labels 0 and 1, else multinomial.
+    thresholds : a positive number for each class; the class of the largest probability / threshold is predicted.
     solver : "newton" or "irls" (the same), "l-bfgs", "gd", "sgd", "local-sgd", as in
-        `sparkdml.regression.LinearRegression`, or "auto": "newton" where its few passes, each with a Hessian, are
-        expected to take less time than those of "l-bfgs": up to 1000 columns and some ten million numbers a task.
+        `sparkdml.regression.LinearRegression`, or "auto": for two classes "newton" where its few passes, each with a
+        Hessian, are expected to take less time than those of "l-bfgs": up to 1000 columns and some ten million numbers
+        a task.
     classWeight : multiplies the weights of the rows of each class: a dictionary {label: weight}, in which a label that
-        is not there has weight 1, or "balanced", sum s / (2 sum of s in the class), as in scikit-learn. Coefficients
+        is not there has weight 1, or "balanced", sum s / (K sum of s in the class), as in scikit-learn. Coefficients
         are those of `weightCol` with these weights; metrics are of the rows' own weights.
     computeStatistics, standardErrors : as in `sparkdml.regression.LinearRegression`, compared with the normal
         distribution; "newton" always has the classical ones. The weights of classes count as weights of rows.
     tol, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
     numPartitions, partitioning, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
     initialModel : as in `sparkdml.regression.LinearRegression`.
-    sampling, samplingRatio : "undersample" leaves out rows of the frequent class, "oversample" repeats rows of the
-        rare one, until the weight of the rare class is `samplingRatio` times that of the other. With r_k the share of
-        the weight of class k that was taken, log(r_0 / r_1) is added to the intercept: the probabilities, and the
-        summary's metrics, are those of the whole table. The objective history is that of the rows taken.
+    sampling, samplingRatio : for two classes: "undersample" leaves out rows of the frequent one, "oversample" repeats
+        rows of the rare one, until the weight of the rare one is `samplingRatio` times that of the other. With r_k the
+        share of the weight of class k that was taken, log(r_0 / r_1) is added to the intercept: the probabilities, and
+        the summary's metrics, are those of the whole table. The objective history is that of the rows taken.
     validationIndicatorCol, validationFraction, patience : early stopping, as in
         `sparkdml.regression.LinearRegression`. Rows that validate have the weights of their classes too.
+    lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box
+        of the coefficients (K, d), or (1, d) of a binomial model, and of the intercepts (K,) or (1,); a number is for
+        all of them, and an infinite one is no bound. They go with any penalty, and with every solver but "local-sgd".
+        With a bound nothing is made to sum to zero. A column that never changes still gets the coefficient zero.
 
     Raises
     ------
     ParamError, SolverError, ColumnError, ColumnTypeError : before any pass over the rows.
     DataError : the rows cannot be fitted; the message counts and shows the bad values.
 
-    Source: D. R. Cox, The Regression Analysis of Binary Sequences (1958); G. King, L. Zeng, Logistic Regression in Rare
-    Events Data (2001), prior correction.
+    Source: D. R. Cox, The Regression Analysis of Binary Sequences (1958); J. Friedman, T. Hastie, R. Tibshirani,
+    Regularization Paths for GLMs via Coordinate Descent (2010), for the sums of zero; G. King, L. Zeng,
+    Logistic Regression in Rare Events Data (2001), prior correction.
 
     Examples
     --------
@@ -136,7 +139,7 @@ class LogisticRegression(
         partitioning: str = "as-is",
         sampling: str = "none",
         samplingRatio: float = 1.0,
-        initialModel: "LogisticRegressionModel | None" = None,
+        initialModel: LogisticRegressionModel | None = None,
         classWeight: str | dict[float, float] | None = None,
         validationIndicatorCol: str | None = None,
         validationFraction: float | None = None,
@@ -144,6 +147,10 @@ class LogisticRegression(
         seed: int = 0,
         computeStatistics: bool = False,
         standardErrors: str = "classical",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -184,7 +191,7 @@ class LogisticRegression(
         partitioning: str = "as-is",
         sampling: str = "none",
         samplingRatio: float = 1.0,
-        initialModel: "LogisticRegressionModel | None" = None,
+        initialModel: LogisticRegressionModel | None = None,
         classWeight: str | dict[float, float] | None = None,
         validationIndicatorCol: str | None = None,
         validationFraction: float | None = None,
@@ -192,6 +199,10 @@ class LogisticRegression(
         seed: int = 0,
         computeStatistics: bool = False,
         standardErrors: str = "classical",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> Self:
         """Set the Params that are given; raises ParamError where threshold and thresholds contradict each other."""
         self._set(**self._input_kwargs)
@@ -202,12 +213,7 @@ class LogisticRegression(
         super()._check_params()
         self._check_thresholds()
         self._require_intercept(self._sampling())
-        self._check_class_weight()
-        if self.getOrDefault("family") == "multinomial":
-            raise ParamError(
-                "family='multinomial' is not there yet: take 'binomial' for two classes, or OneVsRest around it for "
-                "more."
-            )
+        self._check_class_aggregation()
 
     def _sampling(self) -> Sampling:
         return Sampling(self.getOrDefault("sampling"), self.getOrDefault("samplingRatio"))
@@ -232,9 +238,12 @@ class LogisticRegression(
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
         self._require_intercept(data.sampling)
-        require_binary(
-            data.statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
-        )
+        loss, classes = self._loss(data)
+        self._check_class_weight(classes)
+        self._check_thresholds(classes)
+        self._check_initial_model(loss)
+        if data.sampling and (bounds := self._bounds(1, len(data.feature_names))) and bounds.on_intercepts:
+            raise ParamError(f"{data.sampling} moves the intercept, which has a bound: clear the bound, or sampling.")
         class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)
         deviation = np.sqrt(statistics.sample_variance[:-1])
@@ -245,13 +254,16 @@ class LogisticRegression(
                 deviation = np.zeros_like(deviation)  # which keeps the coefficients at zero
             else:
                 warn_data(f"{label}: without an intercept the coefficients say only on which side the rows lie.")
-        problem = replace(self._problem_of(Logistic(), statistics, deviation), class_weights=class_weights)
+        more = {"label_mean": _shares(statistics, classes)} if isinstance(loss, Softmax) else {}
+        problem = replace(self._problem_of(loss, statistics, deviation, **more), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
         name = solver_name(self)
         return problem, self._solver_for(self._choose(data, problem) if name == "auto" else name, statistics, problem)
 
     def _choose(self, data: Data, problem: Problem) -> str:
-        """What "auto" stands for; early stopping needs small steps."""
+        """What "auto" stands for; early stopping needs small steps, and many margins a matrix of their square."""
+        if problem.loss.margins > 1:
+            return Lbfgs.name
         matrix = problem.hessian_query(problem.start)
         if self._stops_early() or not data.fits_driver(matrix.size):
             return Lbfgs.name
@@ -259,12 +271,49 @@ class LogisticRegression(
         sparse = statistics.density < DENSE_FROM
         return choose_smooth(statistics.count, len(problem.scale), data.tasks, statistics.density, sparse)
 
-    def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics | None:
+    def _loss(self, data: Data) -> tuple[Loss, int]:
+        """The loss of the family, and how many classes there are; DataError where the labels are none."""
+        column = data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
+        labels, family = data.statistics.labels, self.getOrDefault("family")
+        if family == "binomial":
+            require_binary(labels, column)
+            return Logistic(), 2
+        classes = count_classes(labels, column)
+        if family == "auto" and classes == 2:
+            return Logistic(), 2
+        if data.sampling:
+            raise ParamError(f"{data.sampling} balances two classes for a binomial model, not {classes}: clear it.")
+        return Softmax(classes), classes
+
+    def _check_initial_model(self, loss: Loss) -> None:
+        """Refuse a start that has other classes."""
+        model, family = self._initial_model(), self.getOrDefault("family")
+        if model is not None and (known := len(model._intercepts)) != loss.margins:
+            raise ParamError(
+                f"initialModel is {told_family(known)}, and these labels with family={family!r} make "
+                f"{told_family(loss.margins)}: it must be of the same family and classes."
+            )
+
+    def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+        """The raw coefficients and intercepts: of those that mean the same, the ones that sum to zero over classes."""
+        W, b = super()._raw(data, fit)
+        if fit.problem.loss.margins == 1:
+            return W, b
+        penalty = fit.problem.penalty
+        if penalty.has_box:
+            return W, b
+        if not penalty.has_l1 and not np.any(penalty.l2.strength):
+            W = W - W.mean(axis=0)
+        return W, b - b.mean()
+
+    def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics | MulticlassMetrics | None:
         """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""
         if data.sampling:
             return None
         statistics = data.statistics_for(problem.fold)
         loss = None if problem.class_weights else float(point.loss)
+        if (classes := problem.loss.margins) > 2:
+            return MulticlassMetrics(statistics.count, statistics.weight, _shares(statistics, classes), loss)
         return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), loss)
 
     def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
@@ -279,63 +328,12 @@ class LogisticRegression(
             )
 
     @property
-    def _model_class(self) -> type["LogisticRegressionModel"]:
+    def _model_class(self) -> type[LogisticRegressionModel]:
         return LogisticRegressionModel
 
 
-@accessors
-class LogisticRegressionModel(LinearModel, LogisticRegressionParams, ProbabilisticClassificationModel):
-    """A fitted binomial logistic regression: P(y = 1) = 1 / (1 + exp(-(coefficients . features + intercept))).
-
-    Attributes
-    ----------
-    coefficients : one a feature, in log odds per unit of the feature.
-    intercept : in log odds; zero where none was fitted.
-    featureNames : the features' names, in the order of the coefficients.
-    """
-
-    _outputs = ("predictionCol", "probabilityCol", "rawPredictionCol")
-    _score = "rawPredictionCol"
-    numbers = ("predictionCol", "probabilityCol")
-    _pyspark_class = PySparkLogisticRegressionModel
-    _java_class = "org.apache.spark.ml.classification.LogisticRegressionModel"
-    _scoring_class = ClassScoring
-    _summary_class = BinaryLogisticRegressionSummary
-    _training_summary_class = BinaryLogisticRegressionTrainingSummary
-
-    @property
-    def numClasses(self) -> int:
-        """Two, also where the training rows had one class only."""
-        return 2
-
-    @property
-    def coefficientMatrix(self) -> DenseMatrix:
-        """The coefficients as a matrix of one row."""
-        return DenseMatrix(1, self.numFeatures, self.coefficients.toArray(), True)
-
-    @property
-    def interceptVector(self) -> DenseVector:
-        """The intercept as a vector of one number."""
-        return dense(np.array([self.intercept]))
-
-    def predict(self, value: Vector) -> float:
-        """The class of one vector of features: 1.0 where the probability of a 1 is above the threshold."""
-        return float(expit(self._score_one(value)) > self.getThreshold())
-
-    def predictRaw(self, value: Vector) -> DenseVector:
-        """The margins of the classes 0 and 1: -z and z."""
-        z = self._score_one(value)
-        return dense(np.array([-z, z]))
-
-    def predictProbability(self, value: Vector) -> DenseVector:
-        """The probabilities of the classes 0 and 1."""
-        return dense(expit(self.predictRaw(value).toArray()))
-
-    def _twin_params(self) -> dict[str, Any]:
-        return super()._twin_params() | {"threshold": self.getThreshold()}
-
-    def number(self, output: str, column: Column) -> Column:
-        return column if output == "predictionCol" else numbers_of(column)[1]
-
-    def __repr__(self) -> str:
-        return f"LogisticRegressionModel: uid={self.uid}, numClasses={self.numClasses}, numFeatures={self.numFeatures}"
+def _shares(statistics: Statistics, classes: int) -> np.ndarray:
+    """The share of each class in the weight of the rows, (K,)."""
+    labels = statistics.labels or {}
+    weights = np.array([labels.get(float(k), (0, 0.0))[1] for k in range(classes)])
+    return weights / weights.sum()

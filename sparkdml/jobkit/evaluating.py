@@ -68,8 +68,8 @@ def _parser() -> JobParser:
     output.add_argument(
         "--plots",
         action="store_true",
-        help="draw as PNG: residuals and calibration, or of a classifier the ROC curve, the precision-recall curve and "
-        "the calibration; needs sparkdml[plot] (default: off)",
+        help="draw as PNG: the calibration, and residuals, of two classes the ROC and precision-recall curves, of "
+        "more the confusion matrix; needs sparkdml[plot] (default: off)",
     )
     add_running_flags(parser)
     return parser
@@ -114,7 +114,7 @@ def _measure(
     """
     seen = Observation("scored")
     there = quoted(names["predictionCol"]).isNotNull()
-    rows = scored(saved, table, names).observe(seen, *tally(saved, names)).where(there)
+    rows = scored(saved, table, names, whole=True).observe(seen, *tally(saved, names)).where(there)
     scoring = replace(saved.model._scoring(None), **columns, skip=skip, predict=lambda: rows)
     summary = saved.model._summary_class(scoring)
     summary.metrics()

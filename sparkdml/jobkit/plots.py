@@ -10,9 +10,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkdml.blocks.schema import quoted
-from sparkdml.classification import BinaryLogisticRegressionSummary, LinearSVCSummary
+from sparkdml.classification import BinaryLogisticRegressionSummary, LinearSVCSummary, LogisticRegressionSummary
 from sparkdml.classification.class_summary import BinaryClassificationSummary
-from sparkdml.evaluation import BinaryMetrics
+from sparkdml.evaluation import ClassMetrics
 from sparkdml.jobkit.failures import EnvironmentProblem
 from sparkdml.regression import LinearRegressionSummary
 from sparkdml.summary import Summary
@@ -74,21 +74,27 @@ def _probabilities(summary: BinaryLogisticRegressionSummary, predictions: DataFr
     return {**_curves(summary, predictions), "calibration.png": calibration}
 
 
+def _multinomial(summary: LogisticRegressionSummary, predictions: DataFrame) -> dict[str, bytes]:
+    """Confusion matrix and calibration, from the counts behind the metrics; no job."""
+    known = summary._complete()
+    calibration = _draw_calibration(
+        _slices(known), ("probability of the predicted class", "share of right predictions")
+    )
+    return {"confusion.png": _draw_confusion(known.confusion), "calibration.png": calibration}
+
+
 _PICTURES: dict[type, Callable[..., dict[str, bytes]]] = {
     LinearRegressionSummary: _regression,
     BinaryLogisticRegressionSummary: _probabilities,
+    LogisticRegressionSummary: _multinomial,
     LinearSVCSummary: _curves,
 }
 
 
-def _slices(known: BinaryMetrics) -> dict[str, np.ndarray]:
-    """Weight, sum s p and sum s y of slices of the probabilities, with as much weight in each as there can be."""
-    assert known.bins is not None and known.thresholds is not None
-    weight = known.bins.sum(axis=1)
-    middle = np.cumsum(weight) - weight / 2
-    which = np.minimum((middle / weight.sum() * _SLICES).astype(int), _SLICES - 1)
-    columns = {"weight": weight, "prediction": weight * known.thresholds, "label": known.bins[:, 1]}
-    return {name: np.bincount(which, column, _SLICES) for name, column in columns.items()}
+def _slices(known: ClassMetrics) -> dict[str, np.ndarray]:
+    """Weight, sum s p and sum s y of slices of the probabilities."""
+    weight, probability, frequency = known.calibration(_SLICES).T
+    return {"weight": weight, "prediction": weight * probability, "label": weight * frequency}
 
 
 def _edges(rows: DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +156,21 @@ def _draw_curve(points: np.ndarray, chance: list[list[float]], names: tuple[str,
     return _png(figure)
 
 
-def _draw_calibration(found: dict[str, np.ndarray]) -> bytes:
+def _draw_confusion(confusion: np.ndarray) -> bytes:
+    """The share of the rows of each label that are predicted each class, as shades."""
+    figure, axes = _axes()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1e-300)
+    classes = np.arange(len(confusion) + 1) - 0.5
+    shades = axes.pcolormesh(classes, classes, share, cmap="Blues", vmin=0.0, vmax=1.0)
+    figure.colorbar(shades, label="share of the label")
+    axes.invert_yaxis()
+    axes.set(xlabel="predicted class", ylabel="label", title="Confusion matrix")
+    return _png(figure)
+
+
+def _draw_calibration(
+    found: dict[str, np.ndarray], names: tuple[str, str] = ("mean prediction", "mean label")
+) -> bytes:
     """The mean label of each slice over its mean prediction: on the diagonal where the model is calibrated."""
     figure, axes = _axes()
     there = found["weight"] > 0.0
@@ -158,7 +178,7 @@ def _draw_calibration(found: dict[str, np.ndarray]) -> bytes:
     ends = [min(x.min(), y.min()), max(x.max(), y.max())]
     axes.plot(ends, ends, color=_GREY, linewidth=1, label="perfect")
     axes.plot(x, y, "o-", color=_BLUE, label="a slice of the rows")
-    axes.set(xlabel="mean prediction", ylabel="mean label", title="Calibration, in slices of equal numbers of rows")
+    axes.set(xlabel=names[0], ylabel=names[1], title="Calibration, in slices of equal numbers of rows")
     axes.legend(frameon=False, loc="upper left")
     return _png(figure)
 

@@ -59,7 +59,8 @@ def add_model_flags(parser: JobParser) -> None:
     group.add_argument(
         "--probability-col",
         metavar="COLUMN",
-        help="of a classifier: name of the probabilities that the label is 1 (default: as in training)",
+        help="of a classifier: name of the probabilities that the label is 1, of more than two classes of the "
+        "probabilities of the predicted class (default: as in training)",
     )
     group.add_argument(
         "--raw-prediction-col",

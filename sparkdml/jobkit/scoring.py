@@ -49,8 +49,10 @@ def check_table(saved: SavedModel, schema: StructType, names: Mapping[str, str])
         raise ColumnError(f"the table has a column {taken[0]!r}; names that begin so are taken: rename it.")
 
 
-def scored(saved: SavedModel, table: DataFrame, names: Mapping[str, str]) -> DataFrame:
+def scored(saved: SavedModel, table: DataFrame, names: Mapping[str, str], whole: bool = False) -> DataFrame:
     """The table with a column of each of the model's `numbers`, lazily; nulls where a feature is missing or NaN.
+
+    With `whole` a vector, such as that of the probabilities of all classes, stays one.
 
     `names` are those of the columns, by the Params of the model. A row also has nulls where a category has a level that
     training did not see, unless the model takes it for the reference.
@@ -64,9 +66,8 @@ def scored(saved: SavedModel, table: DataFrame, names: Mapping[str, str]) -> Dat
     model._set(**{output: names.get(output, "") for output in model._outputs})
     for stage in (*saved.encoders, model):
         rows = stage.transform(rows)
-    numbers = {name: model.number(output, quoted(name)) for output, name in names.items()}
-    nothing = F.lit(None).cast("double")
-    added = [F.when(quoted(_SCORABLE), F.nanvl(each, nothing)).alias(name) for name, each in numbers.items()]
+    found = {name: quoted(name) if whole else model.number(output, quoted(name)) for output, name in names.items()}
+    added = [F.when(quoted(_SCORABLE), each).alias(name) for name, each in found.items()]
     encoded = {name for name, _, _ in levels}
     kept = [quoted(_KEPT + name).alias(name) if name in encoded else quoted(name) for name in table.columns]
     return rows.select(*kept, *added)

@@ -41,6 +41,7 @@ from sparkdml.jobkit.publish import Output
 from sparkdml.jobkit.session import get_spark
 from sparkdml.jobkit.signals import orderly_end
 from sparkdml.jobkit.tables import add_table_flags, decisive_options, default_features, numeric_columns, read_table
+from sparkdml.persistence import params_as_json
 from sparkdml.storage import Storage
 
 # Params that have a flag of their own here, in the words of the table rather than of the estimator.
@@ -272,7 +273,7 @@ def _identified(storage: Storage, table: DataFrame, estimator: Any, options: arg
         "handle_unseen": options.handle_unseen,
         "require_convergence": options.require_convergence,
         "initial_model": _initial_model(estimator, options),
-        "params": {p.name: value for p, value in estimator.extractParamMap().items() if p.name != "initialModel"},
+        "params": params_as_json(estimator.extractParamMap()),
     }
     inputs = input_fingerprint(storage, table)
     return {

@@ -6,7 +6,7 @@ Source: N. Parikh and S. Boyd, Proximal Algorithms (2014).
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -57,13 +57,19 @@ class L2(Penalty):
 
 @dataclass(frozen=True)
 class L1(Penalty):
-    """h(w) = sum_j strength_j |w_j|, the lasso; its prox is soft thresholding.
+    """h(w) = sum_j strength_j |w_j| where low_j <= w_j <= high_j, and infinite elsewhere: the lasso, in a box.
+
+    Its prox is soft thresholding, then clipping to the box. `value` and `change` are those of points inside.
 
     >>> L1(np.array([1.0, 1.0])).prox(np.array([3.0, -0.5]), 1.0)
     array([ 2., -0.])
+    >>> L1(np.array([1.0, 1.0]), low=0.5, high=np.array([1.0, np.inf])).prox(np.array([3.0, -0.5]), 1.0)
+    array([1. , 0.5])
     """
 
     strength: np.ndarray
+    low: np.ndarray | float = -np.inf
+    high: np.ndarray | float = np.inf
     smooth = False
 
     def value(self, w: np.ndarray) -> float:
@@ -73,12 +79,30 @@ class L1(Penalty):
         return float(np.dot(self.strength, np.abs(new) - np.abs(w)))  # near w, no digits cancel
 
     def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
-        return np.sign(w) * np.maximum(np.abs(w) - step * self.strength, 0.0)
+        return self.clip(np.sign(w) * np.maximum(np.abs(w) - step * self.strength, 0.0))
+
+    def clip(self, w: np.ndarray) -> np.ndarray:
+        """The nearest point of the box, (n,)."""
+        return np.clip(w, self.low, self.high)
+
+    def is_smooth_at(self, w: np.ndarray) -> np.ndarray:
+        """Along which coordinates h has a derivative at w, (n,): not where it has a kink or the box ends."""
+        return ((w != 0.0) | (self.strength == 0.0)) & (self.low < w) & (w < self.high)
+
+    def subdifferential(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of the interval of slopes of h at w along each coordinate, (n,) each; infinite at those of the box.
+
+        >>> L1(np.array([1.0, 1.0, 1.0]), low=-2.0).subdifferential(np.array([0.0, 3.0, -2.0]))
+        (array([ -1.,   1., -inf]), array([ 1.,  1., -1.]))
+        """
+        slope = np.where(w == 0.0, self.strength, self.strength * np.sign(w))
+        least = np.where(w == 0.0, -self.strength, slope)
+        return np.where(w <= self.low, -np.inf, least), np.where(w >= self.high, np.inf, slope)
 
 
 @dataclass(frozen=True)
 class ElasticNet(Penalty):
-    """h(w) = sum_j l1_j |w_j| + l2_j w_j^2 / 2: shrink after soft thresholding.
+    """h(w) = sum_j l1_j |w_j| + l2_j w_j^2 / 2 in a box: shrink after soft thresholding, then clip.
 
     Source: H. Zou and T. Hastie, Regularization and Variable Selection via the Elastic Net (2005).
     """
@@ -92,11 +116,25 @@ class ElasticNet(Penalty):
         """Whether some coefficients may become exactly zero."""
         return bool(np.any(self.l1.strength))
 
+    @property
+    def has_box(self) -> bool:
+        """Whether some coefficients have a bound."""
+        return bool(np.any(np.isfinite(self.l1.low)) or np.any(np.isfinite(self.l1.high)))
+
+    @property
+    def has_kinks(self) -> bool:
+        """Whether the gradient does not tell all."""
+        return self.has_l1 or self.has_box
+
+    def within(self, low: np.ndarray, high: np.ndarray) -> "ElasticNet":
+        """The same penalty in a box, (n,) each."""
+        return replace(self, l1=replace(self.l1, low=low, high=high))
+
     def value(self, w: np.ndarray) -> float:
         return self.l1.value(w) + self.l2.value(w)
 
     def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
-        return self.l2.prox(self.l1.prox(w, step), step)
+        return self.l1.clip(self.l2.prox(replace(self.l1, low=-np.inf, high=np.inf).prox(w, step), step))
 
 
 def elastic_net(reg_param: float, elastic_net_param: float, l1_units: np.ndarray, l2_units: np.ndarray) -> ElasticNet:

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from sparkdml.optim.aggregation import WEIGHTED_MEAN, aggregate
+from sparkdml.optim.bounds import Bounds
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.moments import moved
 from sparkdml.optim.penalties import ElasticNet
@@ -61,9 +62,9 @@ class Problem:
     Parameters
     ----------
     loss : the pointwise loss, of C margins.
-    penalty : over theta (n,); its strength is zero at the intercept.
+    penalty : over theta (n,); its strength is zero at the intercept. Its box is that of `bounds`.
     center, scale : the change of variables, (d,) each. A scale of zero keeps the coefficient at zero, as for a
-        column that never changes; `center` is zero without an intercept.
+        column that never changes; `center` is zero without an intercept, and where that has a bound.
     fit_intercept : whether theta ends with the C margins of the average row; the constants of the loss are there
         also without.
     start : theta where a solver begins, (n,).
@@ -74,6 +75,7 @@ class Problem:
     axes : the orthonormal axes along which gradients are aggregated, one a column, (n, n); None are those of theta.
     origin : theta without coefficients, (n,), from which `way` measures; None where that is the start.
     class_weights : multiply the weights of the rows with these labels.
+    bounds : of the raw coefficients and intercepts, or None.
     """
 
     loss: Loss
@@ -88,6 +90,7 @@ class Problem:
     axes: np.ndarray | None = None
     origin: np.ndarray | None = None
     class_weights: Mapping[float, float] = field(default_factory=dict)
+    bounds: Bounds | None = None
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -133,14 +136,21 @@ class Problem:
         return self.starting_at(self.join(w * self.scale[:, None], c))
 
     def starting_at(self, theta: np.ndarray) -> "Problem":
-        """The same problem, to be begun at theta (n,)."""
-        return replace(self, start=theta, origin=self.start if self.origin is None else self.origin)
+        """The same problem, to be begun at theta (n,), or where its box is nearest to that."""
+        return replace(
+            self, start=self.penalty.l1.clip(theta), origin=self.start if self.origin is None else self.origin
+        )
 
     def raw(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The raw coefficients w (d, C) and intercepts b (C,) of theta; linear in theta."""
         u, c = self.split(theta)
         w = u * self.inverse_scale[:, None]
         return w, c - self.center @ w
+
+    def solution(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `raw`, and within the bounds to the last bit."""
+        w, b = self.raw(theta)
+        return (w, b) if self.bounds is None else self.bounds.clip(w, b, self.scale)
 
     def way(self, theta: np.ndarray) -> float:
         """How far theta lies from the origin: a length to measure others by, however near a start is to the minimum."""

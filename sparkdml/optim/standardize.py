@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sparkdml.optim.bounds import Bounds
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.penalties import elastic_net
 from sparkdml.optim.problem import Problem
@@ -12,7 +13,7 @@ def standardized_problem(
     *,
     mean: np.ndarray,
     deviation: np.ndarray,
-    label_mean: float,
+    label_mean: float | np.ndarray,
     regParam: float,
     elasticNetParam: float,
     fitIntercept: bool,
@@ -20,6 +21,7 @@ def standardized_problem(
     shift: np.ndarray,
     l2_divisor: float = 1.0,
     label_deviation: float = 1.0,
+    bounds: Bounds | None = None,
 ) -> Problem:
     """The problem whose variables are u_j = scale_j w_j and the margin of the average row.
 
@@ -30,15 +32,18 @@ def standardized_problem(
     ----------
     loss : the pointwise loss.
     mean, deviation : of each column, weighted, (d,).
-    label_mean : the start is the best constant prediction, link(label_mean).
+    label_mean : the start is the best constant prediction, link(label_mean); of classes, the share of each.
     regParam, elasticNetParam : of the penalty regParam (a ||v||_1 + (1 - a) / (2 l2_divisor) ||v||^2), where v_j is
         deviation_j w_j with `standardization`, else w_j.
     fitIntercept, standardization : as in pyspark.ml.
     label_deviation : where the constants of the loss start.
     shift : where a Gram matrix is centred, (d + 1,).
+    bounds : of w and the intercepts, or None. Where an intercept has one, columns are not centred, since the bound
+        would otherwise couple it with the coefficients.
     """
-    center = mean if fitIntercept else np.zeros_like(mean)
-    scale = deviation if fitIntercept else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
+    centred = fitIntercept and not (bounds is not None and bounds.on_intercepts)
+    center = mean if centred else np.zeros_like(mean)
+    scale = deviation if centred else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
     unit = deviation if standardization else np.ones_like(deviation)
     factor = np.divide(unit, scale, out=np.zeros_like(scale), where=scale > 0.0)
     strengths = np.repeat(factor, loss.margins - loss.constants)
@@ -47,4 +52,6 @@ def standardized_problem(
     start = np.append(np.zeros(len(strengths)), average)
     strengths = np.append(strengths, np.zeros(len(average)))
     penalty = elastic_net(regParam, elasticNetParam, l1_units=strengths, l2_units=strengths**2 / l2_divisor)
-    return Problem(loss, penalty, center, scale, fitIntercept, start, shift)
+    if bounds is not None:
+        penalty = penalty.within(*bounds.scaled(scale, len(start)))
+    return Problem(loss, penalty, center, scale, fitIntercept, penalty.l1.clip(start), shift, bounds=bounds)

@@ -1,5 +1,6 @@
 """Linear regression: the estimator and its model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -102,6 +103,10 @@ class LinearRegression(
         few corrupted partitions are outvoted, in the means and deviations that standardize too. Rows should be spread
         over the partitions at random, many to each: what differs between partitions is taken for noise. The metrics are
         those of all rows.
+    lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box
+        of the coefficients, a number for all (0 as a lower one: no coefficient is negative) or a matrix (1, d), and
+        of the intercept. An infinite number is no bound. They go with any penalty, and with every solver but
+        "local-sgd"; there are then no standard errors. A column that never changes still gets the coefficient zero.
 
     Raises
     ------
@@ -158,6 +163,10 @@ class LinearRegression(
         patience: int = 5,
         seed: int = 0,
         standardErrors: str = "classical",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
         quantile: float = 0.5,
     ) -> None:
         super().__init__()
@@ -201,6 +210,10 @@ class LinearRegression(
         patience: int = 5,
         seed: int = 0,
         standardErrors: str = "classical",
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
         quantile: float = 0.5,
     ) -> Self:
         """Set the Params that are given."""
@@ -222,6 +235,8 @@ class LinearRegression(
         loss = self._loss()
         if wanted_errors(self) and not loss.quadratic:
             raise ParamError(f"there are no standard errors with loss={loss.name!r}: leave computeStatistics out.")
+        if loss.constants and self._is_bounded:
+            raise ParamError(f"loss={loss.name!r} knows no bounds of coefficients or intercepts: clear them.")
         if loss.constants and self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0:
             raise ParamError(
                 f"loss={loss.name!r} with regParam={self.getOrDefault('regParam'):g} and elasticNetParam="
@@ -319,10 +334,17 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
 
     def predict(self, value: Vector) -> float:
         """The prediction for one vector of features."""
-        return self._score_one(value)
+        return float(self._score_one(value)[0])
 
-    def _twin_arguments(self) -> tuple[Any, ...]:
-        return *super()._twin_arguments(), self.scale
+    @classmethod
+    def from_pyspark(cls, model: Any, featureNames: Sequence[str] | None = None) -> Self:
+        """A fitted model of `pyspark.ml` as one of ours, with its scale; as in `LinearModel`."""
+        ours = super().from_pyspark(model, featureNames)
+        ours.scale = float(model.scale)
+        return ours
+
+    def _java_arguments(self) -> tuple[Any, ...]:
+        return *super()._java_arguments(), self.scale
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values, found = super()._content()

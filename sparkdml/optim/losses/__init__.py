@@ -6,6 +6,7 @@ from sparkdml.optim.losses.huber import Huber
 from sparkdml.optim.losses.kinked import Kinked
 from sparkdml.optim.losses.logistic import Logistic
 from sparkdml.optim.losses.quantile import Quantile
+from sparkdml.optim.losses.softmax import Softmax
 from sparkdml.optim.losses.squared_error import SquaredError
 
 # Those that a linear regression may take, those of a support vector machine, and all.
@@ -23,6 +24,7 @@ __all__ = [
     "Logistic",
     "Loss",
     "Quantile",
+    "Softmax",
     "SquaredError",
     "SquaredHinge",
 ]

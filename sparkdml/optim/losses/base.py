@@ -60,7 +60,10 @@ class Loss(ABC):
 
     @abstractmethod
     def link(self, mean: np.ndarray) -> np.ndarray:
-        """The margins whose expected label is `mean`, the best constant prediction: (...) to (..., C)."""
+        """The margins whose expected label is `mean`, the best constant prediction: (...) to (..., C).
+
+        Of a label that is the number of a class, here and in `inverse_link`, the mean is the share of each: (..., C).
+        """
 
     @abstractmethod
     def inverse_link(self, z: np.ndarray) -> np.ndarray:

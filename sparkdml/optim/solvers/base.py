@@ -83,6 +83,7 @@ class Solver(ABC, Generic[S]):
     name: ClassVar[str]
     iterative: ClassVar[bool] = True  # its history tells of points between its start and its end
     state_class: ClassVar[type[State]]
+    bounded: ClassVar[bool] = False  # it keeps within the box of the penalty
     aggregations: ClassVar[tuple[str, ...]] = (WEIGHTED_MEAN,)  # of `AGGREGATIONS`, those it can take
 
     def aggregation_refusal(self, aggregation: str) -> str | None:
@@ -115,6 +116,8 @@ class Solver(ABC, Generic[S]):
 def check_admissible(solver: Solver, problem: Problem) -> None:
     """Raise `SolverError` where the solver cannot take the problem."""
     check_aggregation(solver, problem.aggregation)
+    if problem.penalty.has_box and not solver.bounded:
+        raise SolverError(f"solver={solver.name!r} cannot keep coefficients within bounds: take solver='l-bfgs'.")
     if refusal := solver.refusal(problem):
         raise SolverError(f"solver={solver.name!r} {refusal}")
 

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import linalg
 
+from sparkdml.optim.penalties import L1
+
 SWEEPS_BETWEEN_SOLVES = 5
 # Rounding in a matrix of sums over rows is worth some eps: coordinate descent cannot promise more.
 COORDINATE_TOL = 1e-13
@@ -16,61 +18,66 @@ def minimize_quadratic(
     tol: float,
     start: np.ndarray | None = None,
     max_sweeps: int = 10_000,
+    low: np.ndarray | float = -np.inf,
+    high: np.ndarray | float = np.inf,
 ) -> tuple[np.ndarray, int, bool]:
-    """Minimize v.Q v / 2 - q.v + sum_j l1_j |v_j| + l2_j v_j^2 / 2, from v = `start` or zero on.
+    """Minimize v.Q v / 2 - q.v + sum_j l1_j |v_j| + l2_j v_j^2 / 2 where low <= v <= high, from `start` or zero on.
 
-    The sweeps find which coordinates are zero and the signs of the others; given those, the minimum is
+    The sweeps find which coordinates are zero or at a bound and the signs of the others; given those, the minimum is
     the solution of a linear system, which is tried every few sweeps and accepted when it satisfies the KKT conditions.
 
     Returns the minimizer (n,), the sweeps taken, and whether the KKT residual is at most tol * max|q|.
     Source: J. Friedman, T. Hastie, R. Tibshirani, Regularization Paths for GLMs via Coordinate Descent (2010).
     """
     A = Q + np.diag(l2)
-    v = np.zeros(len(q)) if start is None else start.copy()
+    penalty = L1(l1, np.broadcast_to(low, q.shape), np.broadcast_to(high, q.shape))
+    v = penalty.clip(np.zeros(len(q)) if start is None else start)
     gradient = A @ v - q
     limit = tol * max(float(np.max(np.abs(q), initial=0.0)), np.finfo(float).tiny)
     for sweep in range(1, max_sweeps + 1):
-        _sweep(A, l1, v, gradient)
+        _sweep(A, penalty, v, gradient)
         if sweep % SWEEPS_BETWEEN_SOLVES == 0:
-            solved = _solve_active(A, q, l1, v)
-            if solved is not None and kkt_residual(A @ solved - q, solved, l1) <= limit:
+            solved = _solve_active(A, q, penalty, v)
+            if solved is not None and kkt_residual(A @ solved - q, solved, penalty) <= limit:
                 return solved, sweep, True
             gradient = A @ v - q  # rounding must not pile up over thousands of updates
-        if kkt_residual(gradient, v, l1) <= limit:
+        if kkt_residual(gradient, v, penalty) <= limit:
             return v, sweep, True
     return v, max_sweeps, False
 
 
-def kkt_residual(gradient: np.ndarray, v: np.ndarray, l1: np.ndarray) -> float:
-    """The largest distance of -gradient from the subdifferential of sum_j l1_j |v_j|."""
-    at_zero = np.maximum(np.abs(gradient) - l1, 0.0)
-    elsewhere = np.abs(gradient + l1 * np.sign(v))
-    return float(np.max(np.where(v == 0.0, at_zero, elsewhere), initial=0.0))
+def kkt_residual(gradient: np.ndarray, v: np.ndarray, penalty: L1) -> float:
+    """The largest distance of -gradient from the subdifferential of the penalty."""
+    least, largest = penalty.subdifferential(v)
+    return float(np.max(np.maximum(least + gradient, -gradient - largest), initial=0.0))
 
 
-def _sweep(A: np.ndarray, l1: np.ndarray, v: np.ndarray, gradient: np.ndarray) -> None:
+def _sweep(A: np.ndarray, penalty: L1, v: np.ndarray, gradient: np.ndarray) -> None:
     """Minimize over one coordinate after the other, in place."""
+    l1, low, high = (np.asarray(part) for part in (penalty.strength, penalty.low, penalty.high))
     for j in np.flatnonzero((v != 0.0) | (np.abs(gradient) > l1)):
         curvature = A[j, j]
         if curvature <= 0.0:
             continue
         free = v[j] - gradient[j] / curvature
-        new = np.copysign(max(abs(free) - l1[j] / curvature, 0.0), free)
+        new = min(max(np.copysign(max(abs(free) - l1[j] / curvature, 0.0), free), low[j]), high[j])
         if new != v[j]:
             gradient += A[j] * (new - v[j])
             v[j] = new
 
 
-def _solve_active(A: np.ndarray, q: np.ndarray, l1: np.ndarray, v: np.ndarray) -> np.ndarray | None:
-    """The minimum over the coordinates that are not zero, their signs kept; None where that is not possible."""
-    active = np.flatnonzero(v)
+def _solve_active(A: np.ndarray, q: np.ndarray, penalty: L1, v: np.ndarray) -> np.ndarray | None:
+    """The minimum over the coordinates that are neither zero nor at a bound; None where one would not stay so."""
+    active = np.flatnonzero((v != 0.0) & penalty.is_smooth_at(v))
+    solved = v.copy()
+    solved[active] = 0.0
     try:
         factor = linalg.cho_factor(A[np.ix_(active, active)])
     except linalg.LinAlgError:
         return None
-    values = linalg.cho_solve(factor, q[active] - l1[active] * np.sign(v[active]))
-    if np.any(np.sign(values) * np.sign(v[active]) < 0):
-        return None
-    solved = np.zeros_like(v)
+    signs = np.sign(v[active])
+    values = linalg.cho_solve(factor, (q - A @ solved)[active] - penalty.strength[active] * signs)
     solved[active] = values
-    return solved
+    kept = (values * signs >= 0.0) | (penalty.strength[active] == 0.0)
+    stays = np.all(kept) and np.all(penalty.clip(solved) == solved)
+    return solved if stays else None

@@ -54,6 +54,11 @@ class EarlyStopping(Solver[EarlyStoppingState]):
         """That of the solver."""
         return self.inner.name
 
+    @property
+    def bounded(self) -> bool:  # type: ignore[override]
+        """As the solver."""
+        return self.inner.bounded
+
     def refusal(self, problem: Problem) -> str | None:
         if not self.inner.iterative:
             return "has no point before its end that could be validated for early stopping; take solver='l-bfgs'."

@@ -70,6 +70,7 @@ class GradientDescent(Solver[GradientDescentState]):
     """
 
     name = "gd"
+    bounded = True
     state_class = GradientDescentState
     aggregations = tuple(name for name in AGGREGATIONS if name not in ROBUST)
 
@@ -151,7 +152,7 @@ def _measure(problem: Problem, state: GradientDescentState, point: Point) -> Gra
         stalled=0 if progress else state.stalled + 1,
         residual=min(residual, state.residual),
     )
-    free = (point.theta != 0.0) | (problem.penalty.l1.strength == 0.0)
+    free = problem.penalty.l1.is_smooth_at(point.theta)
     return _plan(state, s, y, free, SWEEP if problem.loss.quadratic else CHANGING_SWEEP)
 
 
@@ -160,7 +161,7 @@ def _plan(
 ) -> GradientDescentState:
     """Remember the move; take the next planned step, or plan new ones where none is left.
 
-    Only the curvatures within the coordinates that L1 leaves free count, so only moves within them tell of those.
+    Only the curvatures within the coordinates that L1 and the box leave free count, so only moves within them tell.
     """
     sy, ss = float(s @ y), float(s @ s)
     if sy > 0.0:  # else rounding, or no curvature along the move

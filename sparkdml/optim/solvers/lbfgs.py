@@ -31,16 +31,17 @@ class LbfgsState(SearchState):
 
 
 class Lbfgs(Solver[LbfgsState]):
-    """Step to the minimum of a quadratic model of the smooth part plus the exact L1 penalty.
+    """Step to the minimum of a quadratic model of the smooth part plus the exact L1 penalty, within the box.
 
     The model's matrix is the L-BFGS approximation of the Hessian. A trial takes one pass; a refused trial takes a
-    second, which tries 16 shorter steps at once. Without L1 the minimum is the classical L-BFGS direction.
+    second, which tries 16 shorter steps at once. Without both the minimum is the classical L-BFGS direction.
 
     Source: J. Nocedal, S. Wright, Numerical Optimization (2006), chapter 7; J. Lee, Y. Sun, M. Saunders, Proximal
     Newton-Type Methods for Minimizing Composite Functions (2014).
     """
 
     name = "l-bfgs"
+    bounded = True
     state_class = LbfgsState
 
     def refusal(self, problem: Problem) -> str | None:
@@ -91,9 +92,9 @@ def _aim(problem: Problem, state: LbfgsState) -> LbfgsState:
     theta, gradient = state.point.theta, problem.smooth_gradient(state.point)
     l1 = problem.penalty.l1
     first = _first_curvature(problem, state.point)
-    if problem.penalty.has_l1:
+    if problem.penalty.has_kinks:
         model = Model.of(state.S, state.Y, first)
-        direction = model.minimize(theta, gradient, l1.strength) - theta
+        direction = model.minimize(theta, gradient, l1) - theta
     else:
         direction = -inverse_times(state.S, state.Y, gradient, 1.0 / first)
     return aimed(problem, state, direction) or _forget(problem, state)

@@ -276,7 +276,7 @@ def _rebase(problem: Problem, state: LocalDescentState, ahead: Point, t: float) 
     if not state.refused and _is_modelled(problem, state):
         best = state.point.theta
         gradient, model = problem.smooth_gradient(state.point), Model.of(state.S, state.Y, problem.lipschitz)
-        base = model.minimize(best, gradient, problem.penalty.l1.strength)
+        base = model.minimize(best, gradient, problem.penalty.l1)
         return replace(state, base=base, current=None, gradient=gradient + model.times(base - best), direction=empty())
     gradient, beyond = problem.smooth_gradient(state.current), problem.smooth_gradient(ahead)
     state = replace(state, refused=False)

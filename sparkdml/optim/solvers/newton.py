@@ -28,7 +28,8 @@ class Newton(Solver[NewtonState]):
     The model's matrix is the expected Hessian, so that for generalized linear models this is iteratively reweighted
     least squares. The gradient and the Hessian at a trial take one pass; a refused trial takes a second, which tries 16
     shorter steps at once. Along dependent columns the step is the shortest; where the loss is flat, as at margins
-    beyond the reach of floating point, it goes down the gradient. With L1 the model is minimized by coordinate descent.
+    beyond the reach of floating point, it goes down the gradient. With L1 or a box the model is minimized by
+    coordinate descent.
 
     The length of the next step estimates the distance to the minimizer, by which the method stops: near the minimizer
     each step squares the error.
@@ -38,6 +39,7 @@ class Newton(Solver[NewtonState]):
     """
 
     name = "newton"
+    bounded = True
     state_class = NewtonState
 
     def refusal(self, problem: Problem) -> str | None:
@@ -84,7 +86,7 @@ class Newton(Solver[NewtonState]):
         stop = self._reason(problem, state, direction)
         if stop is StopReason.RUNNING:
             return aimed(problem, state, direction) or _go_downhill(problem, state)
-        if problem.penalty.has_l1:
+        if problem.penalty.has_kinks:
             return replace(state, stop=stop)
         known = Covariance.of(problem, objective_matrix(problem, hessian), answer.weight)
         return replace(state, stop=stop, rank=known.rank, covariance=known.diagonal)
@@ -109,9 +111,10 @@ def newton_step(problem: Problem, point: Point, hessian: np.ndarray) -> np.ndarr
     theta, gradient, ridge = point.theta, problem.smooth_gradient(point), problem.penalty.l2.strength
     flat = np.diag(hessian) + ridge <= 0.0
     Q = hessian + np.diag(np.where(flat, _curvature(problem, point, gradient * flat), 0.0))
-    if problem.penalty.has_l1:
-        q = Q @ theta - point.gradient
-        return minimize_quadratic(Q, q, problem.penalty.l1.strength, ridge, COORDINATE_TOL, theta)[0] - theta
+    if problem.penalty.has_kinks:
+        q, l1 = Q @ theta - point.gradient, problem.penalty.l1
+        box = l1.low, l1.high
+        return minimize_quadratic(Q, q, l1.strength, ridge, COORDINATE_TOL, theta, 10_000, *box)[0] - theta
     matrix = objective_matrix(problem, Q)
     step = -matrix.solve(gradient)
     if matrix.rank == len(step):

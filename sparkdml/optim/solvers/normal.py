@@ -14,9 +14,10 @@ from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, objec
 
 
 class Normal(Solver[CovarianceState]):
-    """Solve (Q + L2) v = q by Cholesky; with dependent columns by eigenvalues; with L1 by coordinate descent."""
+    """Solve (Q + L2) v = q by Cholesky; with dependent columns by eigenvalues; with L1 or in a box by coordinates."""
 
     name = "normal"
+    bounded = True
     iterative = False
     state_class = CovarianceState
 
@@ -35,9 +36,12 @@ class Normal(Solver[CovarianceState]):
         (answer,) = answers
         quadratic = Quadratic.of(answer, problem)
         start = problem.objective(quadratic.point(problem.start - quadratic.origin))
-        if problem.penalty.has_l1:
-            l1, l2 = problem.penalty.l1.strength, problem.penalty.l2.strength
-            v, iterations, done = minimize_quadratic(quadratic.Q, quadratic.q, l1, l2, COORDINATE_TOL)
+        if problem.penalty.has_kinks:
+            l1, l2, origin = problem.penalty.l1, problem.penalty.l2.strength, quadratic.origin
+            low, high = l1.low - origin, l1.high - origin
+            v, iterations, done = minimize_quadratic(
+                quadratic.Q, quadratic.q, l1.strength, l2, COORDINATE_TOL, low=low, high=high
+            )
             stop = StopReason.SOLVED if done else StopReason.PRECISION
             state = replace(state, iterations=iterations, stop=stop)
         else:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparkdml.optim.penalties import L1
+
 CURVATURE_FLOOR = 1e-10  # a pair with a smaller s.y / (||s|| ||y||) is rounding, not curvature
 
 
@@ -68,16 +70,16 @@ class Model:
         """B v."""
         return self.sigma * v + self.basis @ (self.core @ (self.basis.T @ v))
 
-    def decrease(self, theta: np.ndarray, g: np.ndarray, l1: np.ndarray) -> float:
+    def decrease(self, theta: np.ndarray, g: np.ndarray, l1: L1) -> float:
         """How much lower than at theta the model is at its minimum."""
         v = self.minimize(theta, g, l1)
         s = v - theta
-        return -float(g @ s + s @ self.times(s) / 2.0 + l1 @ (np.abs(v) - np.abs(theta)))
+        return -float(g @ s + s @ self.times(s) / 2.0 + l1.change(theta, v))
 
     def minimize(
-        self, theta: np.ndarray, g: np.ndarray, l1: np.ndarray, tol: float = 1e-10, max_steps: int = 2000
+        self, theta: np.ndarray, g: np.ndarray, l1: L1, tol: float = 1e-10, max_steps: int = 2000
     ) -> np.ndarray:
-        """argmin_v g.(v - theta) + (v - theta).B (v - theta) / 2 + sum_j l1_j |v_j|.
+        """argmin_v g.(v - theta) + (v - theta).B (v - theta) / 2 + l1(v).
 
         Accelerated proximal gradient with the momentum of the known condition number; touches no data.
         Source: Y. Nesterov, Introductory Lectures on Convex Optimization (2004), section 2.2.
@@ -88,8 +90,7 @@ class Model:
         momentum = (1.0 - ratio) / (1.0 + ratio)
         v = ahead = theta
         for _ in range(max_steps):
-            forward = ahead - (g + self.times(ahead - theta)) / largest
-            new = np.sign(forward) * np.maximum(np.abs(forward) - l1 / largest, 0.0)
+            new = l1.prox(ahead - (g + self.times(ahead - theta)) / largest, 1.0 / largest)
             if np.linalg.norm(new - ahead) <= tol * np.linalg.norm(new - theta):
                 return new
             v, ahead = new, new + momentum * (new - v)

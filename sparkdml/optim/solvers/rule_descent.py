@@ -81,6 +81,7 @@ class RuleDescent(Solver[RuleDescentState]):
     momentum: float = 0.9
 
     name = "gd"
+    bounded = True
     state_class = RuleDescentState
     aggregations = tuple(AGGREGATIONS)
 

@@ -81,6 +81,7 @@ class StochasticDescent(Solver[StochasticDescentState]):
     seed: int = 0
 
     name = "sgd"
+    bounded = True
     state_class = StochasticDescentState
     aggregations = tuple(AGGREGATIONS)
 
@@ -146,10 +147,10 @@ class StochasticDescent(Solver[StochasticDescentState]):
 
     def _target(self, problem: Problem, state: StochasticDescentState, gradient: np.ndarray) -> np.ndarray:
         """Where the model of the objective is lowest, (n,)."""
-        if not problem.penalty.has_l1:
+        if not problem.penalty.has_kinks:
             return state.theta - inverse_times(state.S, state.Y, gradient, 1.0 / problem.lipschitz)
         model = Model.of(state.S, state.Y, problem.lipschitz)
-        return model.minimize(state.theta, gradient, problem.penalty.l1.strength, tol=1e-6, max_steps=200)
+        return model.minimize(state.theta, gradient, problem.penalty.l1, tol=1e-6, max_steps=200)
 
     def _look(self, problem: Problem, state: StochasticDescentState, point: Point) -> StochasticDescentState:
         """End a stage with a look at all rows."""
@@ -169,7 +170,7 @@ class StochasticDescent(Solver[StochasticDescentState]):
 
     def _is_enough(self, problem: Problem, state: StochasticDescentState, point: Point) -> bool:
         model, gradient = Model.of(state.S, state.Y, problem.lipschitz), problem.smooth_gradient(point)
-        left = model.decrease(point.theta, gradient, problem.penalty.l1.strength)
+        left = model.decrease(point.theta, gradient, problem.penalty.l1)
         enough = left <= self.tol * problem.objective(point)
         return enough or is_near(problem, point, state.curvature, self.tol)
 

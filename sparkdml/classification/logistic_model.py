@@ -1,0 +1,136 @@
+"""The model of a logistic regression."""
+
+from typing import Any
+
+import numpy as np
+from pyspark.ml.classification import LogisticRegressionModel as PySparkLogisticRegressionModel
+from pyspark.ml.classification import ProbabilisticClassificationModel
+from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from scipy.special import expit, softmax
+
+from sparkdml.blocks.schema import numbers_of
+from sparkdml.classification.logistic_params import LogisticRegressionParams
+from sparkdml.classification.logistic_summary import (
+    BinaryLogisticRegressionSummary,
+    BinaryLogisticRegressionTrainingSummary,
+    ClassScoring,
+    LogisticRegressionSummary,
+    LogisticRegressionTrainingSummary,
+)
+from sparkdml.errors import ParamError
+from sparkdml.model import LinearModel, dense, matrix
+from sparkdml.optim.losses.softmax import most_probable
+from sparkdml.params import accessors
+
+
+def told_family(margins: int) -> str:
+    """A model of so many margins in words."""
+    return "a binomial model" if margins == 1 else f"a multinomial model of {margins} classes"
+
+
+@accessors
+class LogisticRegressionModel(LinearModel, LogisticRegressionParams, ProbabilisticClassificationModel):
+    """A fitted logistic regression: P(y = 1) = 1 / (1 + exp(-z)) with z = coefficients . features + intercept.
+
+    A multinomial one has P(y = k) = exp(z_k) / sum_j exp(z_j) with z_k = coefficientMatrix[k] . features +
+    interceptVector[k]; `coefficients` and `intercept` are then refused.
+
+    Attributes
+    ----------
+    coefficientMatrix, interceptVector : in log odds per unit of the feature, and in log odds; a row and a number of a
+        binomial model, of a multinomial one those of each class. Intercepts are zero where none were fitted.
+    featureNames : the features' names, in the order of the coefficients.
+    """
+
+    _outputs = ("predictionCol", "probabilityCol", "rawPredictionCol")
+    _score = "rawPredictionCol"
+    numbers = ("predictionCol", "probabilityCol")
+    _pyspark_class = PySparkLogisticRegressionModel
+    _java_class = "org.apache.spark.ml.classification.LogisticRegressionModel"
+    _scoring_class = ClassScoring
+
+    @property
+    def _summary_class(self) -> type[LogisticRegressionSummary]:  # type: ignore[override]
+        return BinaryLogisticRegressionSummary if self.numClasses == 2 else LogisticRegressionSummary
+
+    @property
+    def _training_summary_class(self) -> type[LogisticRegressionTrainingSummary]:  # type: ignore[override]
+        return BinaryLogisticRegressionTrainingSummary if self.numClasses == 2 else LogisticRegressionTrainingSummary
+
+    @property
+    def _is_multinomial(self) -> bool:
+        return len(self._intercepts) > 1
+
+    @property
+    def coefficients(self) -> DenseVector:
+        """Of a binomial model, one a feature, in log odds per unit of the feature."""
+        if self._is_multinomial:
+            raise ParamError("a multinomial model has a matrix of coefficients: use coefficientMatrix.")
+        return super().coefficients
+
+    @property
+    def intercept(self) -> float:
+        """Of a binomial model, in log odds."""
+        if self._is_multinomial:
+            raise ParamError("a multinomial model has a vector of intercepts: use interceptVector.")
+        return super().intercept
+
+    @property
+    def numClasses(self) -> int:
+        """K; two also where the training rows had one class only."""
+        return max(len(self._intercepts), 2)
+
+    @property
+    def coefficientMatrix(self) -> DenseMatrix:
+        """The coefficients, a row a class; one row of a binomial model."""
+        return matrix(self._weights)
+
+    @property
+    def interceptVector(self) -> DenseVector:
+        """The intercepts, one a class; one number of a binomial model."""
+        return dense(self._intercepts)
+
+    def predict(self, value: Vector) -> float:
+        """The class of one vector of features.
+
+        Of a binomial model 1.0 where the probability of a 1 is above the threshold; of a multinomial one the class of
+        the largest probability, or of the largest probability / threshold.
+        """
+        p = self.predictProbability(value).toArray()
+        if not self._is_multinomial:
+            return float(p[1] > self.getThreshold())
+        return float(most_probable(p[None], self.getOrDefault("thresholds") if self.isSet("thresholds") else None)[0])
+
+    def predictRaw(self, value: Vector) -> DenseVector:
+        """The margins of the classes; -z and z of a binomial model."""
+        z = self._score_one(value)
+        return dense(z if self._is_multinomial else np.append(-z, z))
+
+    def predictProbability(self, value: Vector) -> DenseVector:
+        """The probabilities of the classes."""
+        raw = self.predictRaw(value).toArray()
+        return dense(softmax(raw) if self._is_multinomial else expit(raw))
+
+    @classmethod
+    def _of_twin(cls, model: Any) -> tuple[Any, Any]:
+        return model.coefficientMatrix, model.interceptVector
+
+    def _java_arguments(self) -> tuple[Any, ...]:
+        return self.coefficientMatrix, self.interceptVector, self.numClasses, self._is_multinomial
+
+    def _twin_params(self) -> dict[str, Any]:
+        known = super()._twin_params()
+        if not self._is_multinomial:
+            return known | {"threshold": self.getThreshold()}
+        return known | ({"thresholds": self.getThresholds()} if self.isSet("thresholds") else {})
+
+    def number(self, output: str, column: Column) -> Column:
+        """Of two classes the number of class 1; of more, that of the predicted class or the largest margin."""
+        if output == "predictionCol":
+            return column
+        return numbers_of(column)[1] if self.numClasses == 2 else F.array_max(numbers_of(column))
+
+    def __repr__(self) -> str:
+        return f"LogisticRegressionModel: uid={self.uid}, numClasses={self.numClasses}, numFeatures={self.numFeatures}"

@@ -1,0 +1,81 @@
+"""Cross entropy, the loss of multinomial logistic regression."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+
+from sparkdml.optim.losses.base import Loss
+from sparkdml.optim.losses.logistic import EPS
+
+
+@dataclass(frozen=True)
+class Softmax(Loss):
+    """l(y, z) = log(sum_k exp(z_k)) - z_y for y in {0, ..., K - 1}: z_k is the logarithm of p_k but for a constant.
+
+    The mean of a label is here that of the indicators of its classes: their shares, (..., K), which `link` takes and
+    `inverse_link` gives. Margins that differ by a constant mean the same; `link` gives those that sum to zero. The link
+    of a share of 0, which no finite margin has, is that of the share 2.2e-16.
+
+    Parameters
+    ----------
+    classes : K, at least 2; each has its own margin.
+
+    Source: J. Friedman, T. Hastie, R. Tibshirani, Regularization Paths for GLMs via Coordinate Descent (2010).
+
+    >>> Softmax(3).value(np.array([0.0, 2.0]), np.array([[0.0, 0.0, 0.0], [-1e4, -1e4, 1e4]]))
+    array([1.09861229, 0.        ])
+    """
+
+    classes: int = 2
+
+    name = "softmax"
+    curvature = 0.5  # diag(p) - p p^T, at p = (1/2, 1/2, 0, ...)
+
+    @property
+    def margins(self) -> int:  # type: ignore[override]
+        """One a class."""
+        return self.classes
+
+    def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        away = z - np.take_along_axis(z, _places(y, z), axis=-1)  # zero of the label's class: nothing cancels
+        return np.asarray(logsumexp(away, axis=-1))
+
+    def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        slopes, places = softmax(z, axis=-1), _places(y, z)
+        np.put_along_axis(slopes, places, np.take_along_axis(slopes, places, axis=-1) - 1.0, axis=-1)
+        return slopes
+
+    def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        p = softmax(z, axis=-1)
+        return p[..., None] * (np.eye(self.classes) - p[..., None, :])
+
+    def link(self, mean: np.ndarray) -> np.ndarray:
+        z = np.log(np.maximum(mean, EPS))
+        return z - z.mean(axis=-1, keepdims=True)
+
+    def inverse_link(self, z: np.ndarray) -> np.ndarray:
+        return softmax(z, axis=-1)
+
+    def domain(self, y: np.ndarray) -> np.ndarray:
+        return (y >= 0.0) & (y < self.classes) & (np.floor(y) == y)
+
+
+def _places(y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """The class of each row as an index along the last axis of its margins."""
+    return np.broadcast_to(np.asarray(y), z.shape[:-1]).astype(np.intp)[..., None]
+
+
+def most_probable(probability: np.ndarray, thresholds: Sequence[float] | None) -> np.ndarray:
+    """The class of the largest probability / threshold, the first of equal ones, as in pyspark.ml: (n, K) to (n,).
+
+    A class of threshold zero is predicted unless its probability is zero.
+
+    >>> most_probable(np.array([[0.5, 0.3, 0.2], [0.5, 0.5, 0.0]]), [1.0, 0.5, 0.0])
+    array([2, 1])
+    """
+    if thresholds is None:
+        return np.argmax(probability, axis=1)
+    scaled = np.divide(probability, thresholds, out=np.zeros_like(probability), where=np.array(thresholds) > 0.0)
+    return np.argmax(np.where((np.array(thresholds) == 0.0) & (probability > 0.0), np.inf, scaled), axis=1)
