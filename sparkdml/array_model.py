@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 from sparkdml import saved
 from sparkdml.arrays import require
 from sparkdml.errors import ColumnError, FormatError
+from sparkdml.optim.losses import generalized_linear
 from sparkdml.optim.losses.softmax import most_probable
 
 
@@ -94,6 +95,22 @@ class ArrayMargins(ArrayModel):
         return np.where(np.isnan(z), np.nan, z > self.params["threshold"])
 
 
+class ArrayGeneralizedLinear(ArrayModel):
+    """A fitted generalized linear model: the mean g^-1(z) of the label."""
+
+    def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
+        """The mean for each row, (n,), `offset` being added to its margin; NaN for a row with a NaN."""
+        given = self.params
+        loss = generalized_linear(
+            given["family"],
+            given.get("link"),
+            variance_power=given["variancePower"],
+            link_power=given.get("linkPower"),
+            overdispersion=given["overdispersion"],
+        )
+        return loss.inverse_link(self.margins(X) + np.reshape(offset, (-1, 1)))
+
+
 def _threshold(params: Mapping[str, Any]) -> float:
     """The threshold, also where `thresholds` say it."""
     if "thresholds" in params:
@@ -106,6 +123,7 @@ KINDS: dict[str, type[ArrayModel]] = {
     "LinearRegressionModel": ArrayModel,
     "LogisticRegressionModel": ArrayClassifier,
     "LinearSVCModel": ArrayMargins,
+    "GeneralizedLinearRegressionModel": ArrayGeneralizedLinear,
 }
 
 

@@ -27,7 +27,7 @@ from sparkdml.checks import (
     warn_skewed,
 )
 from sparkdml.engine.data import Data, Reading, gram_shift
-from sparkdml.engine.minimize import Fit, minimize_warm
+from sparkdml.engine.minimize import Fit, Start, minimize_warm
 from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
 from sparkdml.errors import (
@@ -121,7 +121,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         """The class of the fitted models."""
 
     @abstractmethod
-    def _metrics(self, data: Data, problem: Problem, point: Point) -> Metrics | None:
+    def _metrics(self, data: Data, fit: Fit, point: Point) -> Metrics | None:
         """What the sums over all rows where the fit ended tell of how well the model predicts, or None."""
 
     def _intercept_shift(self, data: Data) -> float:
@@ -144,7 +144,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     def _problem_of(self, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any) -> Problem:
         """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
         params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
-        chosen: dict[str, Any] = {name: self.getOrDefault(name) for name in params}
+        chosen: dict[str, Any] = {name: self.getOrDefault(name) for name in params if name not in more}
         problem = standardized_problem(
             loss,
             mean=statistics.center[:-1],
@@ -185,7 +185,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         names, means = data.feature_names, getattr(data, "means", None)
         model = self._adopt(self._model_class(w, b, names, None, means))
         scoring = model._scoring(self._trained_rows(data))
-        metrics = self._metrics(data, fit.problem, point)
+        metrics = self._metrics(data, fit, point)
         model._summary = model._training_summary_class(scoring, metrics, training, names)
         return model
 
@@ -271,13 +271,17 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             check_room(data, problem, kind)
         problems = with_axes(problems, data, reading)
         warm = [warm_solver(estimator) for estimator in estimators]
-        fits = minimize_warm(list(zip(problems, solvers, warm, strict=True)), data, reading)
+        fits = self._minimize(list(zip(problems, solvers, warm, strict=True)), data, reading)
         for fit in fits:
             if fit.problem.axes is not None:
                 fit.count(data, [axes_query(fit.problem)])
         measure_covariances(fits, kinds, data, reading)
         ended = zip(estimators, fits, exact_points(fits, data, reading), strict=True)
         return [estimator._create_model(data, fit, point) for estimator, fit, point in ended]
+
+    def _minimize(self, starts: Sequence[Start], data: Data, reading: Reading) -> list[Fit]:
+        """The fits of this family, each from a problem, its solver and what runs before that."""
+        return minimize_warm(starts, data, reading)
 
     def _adopt(self, model: Any) -> Any:
         """Give a new model the uid and the Params of its estimator, as pyspark.ml does."""
@@ -290,7 +294,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         if not fit.state.stop.converged:
             warnings.warn(
                 f"solver={fit.solver.name!r} stopped after {fit.state.iterations} iterations before it converged: "
-                f"raise maxIter={self.getOrDefault('maxIter')}, or take another solver.",
+                f"raise maxIter={getattr(fit.solver, 'inner', fit.solver).max_iter}, or take another solver.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

@@ -21,6 +21,7 @@ from sparkdml.blocks.scored import (
     ScoredManyClasses,
     ScoredMargins,
     ScoredNumbers,
+    Scorer,
 )
 from sparkdml.blocks.stats import MAX_CLASSES
 from sparkdml.blocks.violations import Violations
@@ -232,7 +233,7 @@ def regression_metrics(
     ColumnError, ColumnTypeError : a column does not exist or is not numeric.
     DataError : a value is missing or infinite (with `skip`, such rows are left out), or there are no rows.
     """
-    scored = _total(ScoredNumbers, predictions, [prediction], label, weight, skip)
+    scored = total_of(ScoredNumbers, predictions, [prediction], label, weight, skip)
     weight_sum = scored.moments.weight
     (prediction_mean, label_mean), (prediction_m2, label_m2) = scored.moments.mean, scored.moments.m2
     (absolute, residual_mean), (_, residual_m2) = scored.residuals.mean, scored.residuals.m2
@@ -271,7 +272,7 @@ def binary_metrics(
         of_one = numbers_of(quoted(score))[1].alias(score)
         predictions = predictions.select(*map(quoted, filter(None, (label, prediction, weight))), of_one)
     kind = ScoredMargins if margins else ScoredClasses
-    scored = _total(kind, predictions, [score, prediction], label, weight, skip)
+    scored = total_of(kind, predictions, [score, prediction], label, weight, skip)
     require_binary(scored.moments.labels, label)
     p, _, y = scored.moments.mean
     return BinaryMetrics(
@@ -296,7 +297,7 @@ def multiclass_metrics(
     """
     found = F.array_append(numbers_of(quoted(probability)), quoted(prediction).cast("double")).alias(probability)
     rows = predictions.select(*map(quoted, filter(None, (label, weight))), found)
-    scored = _total(ScoredManyClasses, rows, probability, label, weight, skip)
+    scored = total_of(ScoredManyClasses, rows, probability, label, weight, skip)
     K, total, labels = scored.confusion.shape[0], scored.moments.weight, scored.moments.labels
     if count_classes(labels, label) > K:
         assert labels is not None
@@ -345,8 +346,8 @@ def _require_labels(labels: Labels, allowed: set[float], what: str, column: str,
         )
 
 
-def _total(
-    kind: type[S], predictions: DataFrame, features: str | Sequence[str], label: str, weight: str | None, skip: bool
+def total_of(
+    kind: Scorer[S], predictions: DataFrame, features: str | Sequence[str], label: str, weight: str | None, skip: bool
 ) -> S:
     """The sums of all partitions, by one job; raises as `regression_metrics` says."""
     columns = resolve_columns(predictions.schema, features, label, weight)
@@ -355,7 +356,7 @@ def _total(
     violations = reduce(Violations.merge, (found for _, found in records), Violations())
     if bad := violations.fatal(skip):
         raise DataError(bad.sentence())
-    total: S | None = reduce(kind.merge, (part for part, _ in records)) if records else None
+    total: S | None = reduce(lambda a, b: a.merge(b), (part for part, _ in records)) if records else None
     if total is None or total.moments.weight == 0.0:
         raise DataError("there are no rows of positive weight to evaluate.")
     return total

@@ -146,24 +146,26 @@ def measure_covariances(
 ) -> None:
     """Note in each fit the covariance of its coefficients: that of its solver, else by one pass for all that want it.
 
-    `kinds` are those of `wanted_errors`. "HC0" is White's sandwich, "HC1" times n / (n - coefficients), as statsmodels
+    A solver that has the Hessian may have stopped where it did not ask for it: then that is wanted in any case. `kinds`
+    are those of `wanted_errors`. "HC0" is White's sandwich, "HC1" times n / (n - coefficients), as statsmodels
     and R's package sandwich name them. With repeated rows, an L1 penalty or a box nothing is known.
     """
-    asked: dict[int, list[Query]] = {}
-    for i, (fit, kind) in enumerate(zip(fits, kinds, strict=True)):
+    asked: dict[int, tuple[str, list[Query]]] = {}
+    for i, (fit, wanted) in enumerate(zip(fits, kinds, strict=True)):
         state = fit.state
+        kind = wanted or (CLASSICAL if isinstance(state, CovarianceState) else None)
         if data.sampling.kind == "oversample" or fit.problem.penalty.has_kinks:
             continue
-        if isinstance(state, CovarianceState) and state.rank >= 0 and kind in (None, CLASSICAL):
+        if isinstance(state, CovarianceState) and state.rank >= 0 and kind == CLASSICAL:
             fit.covariance = Covariance(state.rank, state.covariance)
         elif kind is not None:
             assert state.point is not None
-            asked[i] = _queries(fit.problem, state.point.theta, kind)
+            asked[i] = kind, _queries(fit.problem, state.point.theta, kind)
     if asked:
-        answers = iter(data.run([query for queries in asked.values() for query in queries], reading))
-        for i, queries in asked.items():
+        answers = iter(data.run([query for _, queries in asked.values() for query in queries], reading))
+        for i, (kind, queries) in asked.items():
             fits[i].count(data, queries)
-            fits[i].covariance = _covariance(data, fits[i].problem, kinds[i], [next(answers) for _ in queries])
+            fits[i].covariance = _covariance(data, fits[i].problem, kind, [next(answers) for _ in queries])
     for fit in fits:
         _warn_dependent(fit)
 
@@ -174,7 +176,7 @@ def _queries(problem: Problem, theta: np.ndarray, kind: str) -> list[Query]:
     return [hessian] if kind == CLASSICAL else [hessian, problem.scores_query(theta)]
 
 
-def _covariance(data: Data, problem: Problem, kind: str | None, answers: Sequence[Any]) -> Covariance:
+def _covariance(data: Data, problem: Problem, kind: str, answers: Sequence[Any]) -> Covariance:
     if kind == CLASSICAL:
         (hessian,) = answers
         return Covariance.of(problem, objective_matrix(problem, problem.hessian(hessian)), hessian.weight)

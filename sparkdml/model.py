@@ -166,8 +166,12 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         vector = _as_vector(dataset, columns, self.numFeatures, means)
         scored = scorer.transform(dataset.withColumn(VECTOR_COL, vector))
         known = ~F.isnan(self.number(self._score, quoted(score)))
-        added = [name for output in self._outputs if (name := self.getOrDefault(output))]
+        added = [name for output in self._outputs if (name := self._column(output))]
         return scored.withColumns({name: F.when(known, quoted(name)) for name in added}).drop(VECTOR_COL, SCORE_COL)
+
+    def _column(self, output: str) -> str:
+        """What a column that `transform` adds is called; empty where it is not added."""
+        return self.getOrDefault(output) if self.isDefined(output) else ""
 
     def number(self, output: str, column: Column) -> Column:
         """The one number that says it all of a column that `transform` adds; `output` is the Param that names it."""
@@ -183,7 +187,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
     def _scoring(self, dataset: DataFrame | None) -> Scoring:
         """How to score a table with this model as it is now; columns that it does not add get their default names."""
         scorer = self.copy()
-        scorer._set(**{name: name.removesuffix("Col") for name in self._outputs if not self.getOrDefault(name)})
+        scorer._set(**{name: name.removesuffix("Col") for name in self._outputs if not self._column(name)})
         params = [f.name for f in fields(self._scoring_class) if self.hasParam(f.name) and f.name != "featuresCol"]
         features = self._features()
         chosen: dict[str, Any] = {

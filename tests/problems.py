@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from sparkdml.engine.data import Data, LocalData
 from sparkdml.engine.minimize import Fit, minimize
-from sparkdml.optim.losses import LOSSES, Loss, Softmax
+from sparkdml.optim.losses import FAMILY_LINKS, LOSSES, GeneralizedLinear, Loss, Softmax, generalized_linear
 from sparkdml.optim.penalties import L1, L2, ElasticNet
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import SOLVERS
@@ -46,6 +46,16 @@ class TwoMargins(Loss):
         return np.isfinite(y)
 
 
+def glm_losses() -> dict[str, GeneralizedLinear]:
+    """Every family with each of its links, and with powers between them."""
+    pairs = [generalized_linear(family, link) for family, links in FAMILY_LINKS.items() for link in links]
+    powers = [(0.0, 0.5), (1.5, None), (1.5, 0.0), (1.2, 1.0), (2.5, 0.0), (3.0, None)]
+    pairs += [generalized_linear("tweedie", variance_power=p, link_power=link) for p, link in powers]
+    pairs.append(generalized_linear("negativeBinomial", overdispersion=0.3))
+    return {f"{loss.family}, {loss.link_function}": loss for loss in pairs}
+
+
+GLM_LOSSES = glm_losses()
 ALL_LOSSES: dict[str, Loss] = {**LOSSES, TwoMargins.name: TwoMargins(), Softmax.name: Softmax(3)}
 # Those whose best constant prediction is the mean, and whose gradient is the prediction minus the label.
 OF_THE_MEAN = {name: loss for name, loss in ALL_LOSSES.items() if name not in ("huber", "quantile", "hinge")}
@@ -129,27 +139,37 @@ def design(problem: Problem, X: np.ndarray) -> np.ndarray:
 
 
 def with_known_optimum(
-    X: Any, weight: np.ndarray | None, intercept: bool, l1: float, l2: float, seed: int = 5, loss: Loss = SQUARED
+    X: Any,
+    weight: np.ndarray | None,
+    intercept: bool,
+    l1: float,
+    l2: float,
+    seed: int = 5,
+    loss: Loss = SQUARED,
+    size: float = 1.0,
 ) -> tuple[Rows, Problem, np.ndarray]:
     """Labels such that a chosen theta satisfies the KKT conditions: A'S r / sum(s) = -subgradient of the penalty.
 
-    Here r = inverse_link(z) - y is the gradient by the margin, as for every loss with its canonical link. Of a logistic
-    loss the labels are fractions: the loss is that of a row of label 1 and one of label 0 with these shares as weights.
+    Here r is the gradient by the margin, which every loss of one margin has linear in the label. Of a logistic loss the
+    labels are fractions: the loss is that of a row of label 1 and one of label 0 with these shares as weights.
+    `size` is that of theta and of the noise, which must be small where labels could leave the domain of the loss.
     """
     rng = np.random.default_rng(seed)
     bare = Rows(X, np.zeros(X.shape[0]), weight)
     problem = standardized(bare.local(), intercept, l1, l2)
     A, s = design(problem, bare.dense), bare.weights
-    theta = rng.normal(size=A.shape[1]) * (1.0 if loss.quadratic else 0.4)
+    theta = rng.normal(size=A.shape[1]) * size * (1.0 if loss.quadratic else 0.4)
     subgradient = np.sign(theta)
     if l1:
         theta[1:4] = 0.0
         subgradient[1:4] = [0.9, -0.5, 0.0]
     wanted = -(problem.penalty.l1.strength * subgradient + problem.penalty.l2.strength * theta)
-    noise = rng.normal(size=len(A)) * (1.0 if loss.quadratic else 0.05)
+    noise = rng.normal(size=len(A)) * size * (1.0 if loss.quadratic else 0.05)
     gram = A.T @ (A * s[:, None])
     residual = noise + A @ np.linalg.solve(gram, wanted * s.sum() - A.T @ (s * noise))
-    rows = replace(bare, label=loss.inverse_link((A @ theta)[:, None]) - residual)
+    z = (A @ theta)[:, None]
+    at_zero, at_one = (loss.gradient(np.full(len(A), y), z)[:, 0] for y in (0.0, 1.0))
+    rows = replace(bare, label=(at_zero - residual) / (at_zero - at_one))
     return rows, standardized(rows.local(), intercept, l1, l2, loss=loss), theta
 
 

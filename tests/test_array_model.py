@@ -15,12 +15,13 @@ from scipy.sparse import csr_array
 from sparkdml import load_model
 from sparkdml.classification import LogisticRegression
 from sparkdml.errors import ColumnError, FormatError, ParamError
-from sparkdml.regression import LinearRegression
+from sparkdml.regression import LinearRegression, PoissonRegression
 
 NAMES = ["a", "b", "c"]
 ESTIMATORS = {
     "linear": LinearRegression(featuresCols=NAMES, handleInvalid="mean"),
     "linear without an intercept": LinearRegression(featuresCols=NAMES, fitIntercept=False),
+    "counts": PoissonRegression(featuresCols=NAMES),
     "logistic": LogisticRegression(featuresCols=NAMES),
     "multinomial": LogisticRegression(featuresCols=NAMES, family="multinomial", regParam=0.01),
     "logistic with a threshold": LogisticRegression(featuresCols=NAMES, threshold=0.3, handleInvalid="mean"),

@@ -9,19 +9,23 @@ import pytest
 from problems import Rows, random_features
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkdml.classification import LogisticRegression, LogisticRegressionModel
+from sparkdml.classification import LogisticRegression
 from sparkdml.engine.data import LocalData
 from sparkdml.errors import ParamError, SolverError, StatisticsError
 from sparkdml.inference import STANDARD_ERRORS, Inference
-from sparkdml.regression import LinearRegression, LinearRegressionModel
+from sparkdml.regression import LinearRegression, PoissonRegression
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
 TABLE = np.loadtxt(DIABETES, delimiter=",", skiprows=1)
 X, TARGET = TABLE[:, :4], TABLE[:, -1]
 WEIGHT = 1.0 + np.arange(len(TARGET)) % 3
 
-FAMILIES: dict[str, Callable[..., Any]] = {"linear": LinearRegression, "logistic": LogisticRegression}
-LABEL = {"linear": TARGET, "logistic": (TARGET > 140.0).astype(float)}
+FAMILIES: dict[str, Callable[..., Any]] = {
+    "linear": LinearRegression,
+    "logistic": LogisticRegression,
+    "counts": PoissonRegression,
+}
+LABEL = {"linear": TARGET, "logistic": (TARGET > 140.0).astype(float), "counts": TARGET}
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
@@ -224,11 +228,10 @@ def test_the_table_names_features_and_survives_save_and_load(spark: SparkSession
     df = spark_rows(spark, family)
     model = FAMILIES[family](featuresCols=names, solver="newton", standardErrors="HC1").fit(df)
     model.save(str(tmp_path / "model"))
-    kind = {"linear": LinearRegressionModel, "logistic": LogisticRegressionModel}[family]
-    loaded = kind.load(str(tmp_path / "model"))
+    loaded = type(model).load(str(tmp_path / "model"))
     for summary in (model.summary, loaded.summary):
         table = str(summary).split("\n\n")[0].splitlines()
-        letter = {"linear": "t", "logistic": "z"}[family]
+        letter = "t" if family == "linear" else "z"
         assert f"{letter} value" in table[0]
         assert f"Pr(>|{letter}|)" in table[0]
         assert [line.split()[0] for line in table[1:]] == [*names, "(intercept)"]

@@ -12,9 +12,11 @@ from sparkdml.blocks.block import Block
 from sparkdml.engine.data import Reading
 from sparkdml.engine.kernels import KERNELS, Kernels
 from sparkdml.engine.moments import Moments
-from sparkdml.optim.losses import Loss
+from sparkdml.optim.losses import Loss, generalized_linear
 from sparkdml.optim.queries import (
     Answer,
+    Goodness,
+    GoodnessSums,
     Gradient,
     GradientSums,
     Gram,
@@ -71,6 +73,12 @@ def make_held_out(rows: Rows, loss: Loss, fold: int, seed: int) -> HeldOut:
     return HeldOut(loss, *some_weights(rows, loss, seed), fold)
 
 
+def make_goodness(rows: Rows, loss: Loss, fold: int, seed: int) -> Goodness:
+    """Of normal labels, which may be any number: other losses of this kind have tests of their own."""
+    normal = generalized_linear("gaussian")
+    return Goodness(normal, *some_weights(rows, normal, seed), fold)
+
+
 MAKE: dict[type, Callable[[Rows, Loss, int, int], Query]] = {
     Gradient: make_gradient,
     Line: make_line,
@@ -78,6 +86,7 @@ MAKE: dict[type, Callable[[Rows, Loss, int, int], Query]] = {
     Hessian: make_hessian,
     Scores: make_scores,
     HeldOut: make_held_out,
+    Goodness: make_goodness,
 }
 
 every_query = pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
@@ -98,6 +107,9 @@ def plain(query: Query, rows: Rows) -> Answer:
     z = X @ query.w + query.b + offset[:, None] * free
     if isinstance(query, HeldOut):
         return HeldOutSums(s @ query.loss.value(y, z), s.sum())
+    if isinstance(query, Goodness):
+        value = s @ query.loss.value(y, z)
+        return GoodnessSums(np.sum(s > 0.0), s.sum(), value, 2.0 * value, s.sum(), 0.5 * np.log(s[s > 0.0]).sum())
     if isinstance(query, Hessian):
         slopes = s[:, None] * query.loss.gradient(y, z)
         products = slopes[:, :, None] * slopes[:, None, :]
@@ -153,7 +165,11 @@ def test_answers_do_not_depend_on_chunks_or_order(kind: type, loss: Loss, sparse
             assert_same(each.local(3).run([query], Reading(chunk_bytes=chunk_bytes))[0], expected)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MAKE if kind is not Scores], ids=lambda kind: kind.__name__)
+# The products of rows' gradients have squares of the weights, and the likelihood of normal labels counts rows.
+LINEAR_IN_WEIGHTS = [kind for kind in MAKE if kind not in (Scores, Goodness)]
+
+
+@pytest.mark.parametrize("kind", LINEAR_IN_WEIGHTS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_weight_two_is_the_row_twice_and_weight_zero_is_no_row(kind: type, sparse: bool) -> None:
     rows = replace(class_rows(), weight=np.random.default_rng(0).integers(0, 3, 200).astype(float))

@@ -202,7 +202,10 @@ def test_a_kink_is_refused_outside_smoothing_and_smoothing_without_one(solver: t
 
 
 def huber_problem(rows: Rows, intercept: bool, l2: float = 0.0, epsilon: float = 1.35) -> Problem:
-    return standardized(rows.local(), intercept, 0.0, l2, loss=Huber(epsilon=epsilon))
+    """Begun at the standard deviation of the label, as the estimator begins."""
+    data = rows.local()
+    problem = standardized(data, intercept, 0.0, l2, loss=Huber(epsilon=epsilon))
+    return replace(problem, start=np.append(problem.start[:-1], np.sqrt(data.statistics.variance[-1])))
 
 
 def huber_objective(problem: Problem, rows: Rows, theta: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from problems import (
     CANONICAL,
+    GLM_LOSSES,
     PENALTIES,
     Rows,
     TwoMargins,
@@ -61,6 +62,24 @@ def test_the_known_optimum_is_found(
     assert kkt_residual(problem, rows, theta_of(fit)) < 1e-8
     w, b = problem.raw(theta_of(fit))
     np.testing.assert_allclose(rows.dense @ w + b, (design(problem, rows.dense) @ theta)[:, None], atol=1e-7)
+
+
+UNBOUNDED = [name for name, loss in GLM_LOSSES.items() if np.all(loss.valid(np.array([[0.0], [-9.0]])))]
+
+
+@pytest.mark.parametrize("loss", UNBOUNDED)
+@every_penalty
+@with_and_without_intercept
+def test_the_known_optimum_of_a_generalized_linear_model_is_found(loss: str, penalty: str, intercept: bool) -> None:
+    """Penalties are weak, so that the labels stay in the domain."""
+    X, strengths = random_features(density=0.7), (0.02 * strength for strength in PENALTIES[penalty])
+    s = weights(len(X))
+    rows, problem, theta = with_known_optimum(X, s, intercept, *strengths, loss=GLM_LOSSES[loss], size=0.25)
+    assert np.all(problem.loss.domain(rows.label))
+    fit = solve(rows.local(), problem, "l-bfgs")
+    assert fit.state.stop.converged
+    np.testing.assert_allclose(theta_of(fit), theta, atol=1e-8)
+    assert kkt_residual(problem, rows, theta_of(fit)) < 1e-8
 
 
 @every_solver

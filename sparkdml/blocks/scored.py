@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,10 +27,6 @@ class Scored(Protocol):
     @property
     def moments(self) -> Statistics:
         """Of the predictions, then the label."""
-
-    @classmethod
-    def of(cls, block: Block) -> Self:
-        """The sums of a block whose features are the predictions."""
 
     def merge(self, other: Self) -> Self:
         """The sums of both."""
@@ -126,12 +122,22 @@ class ScoredManyClasses(ScoredClasses):
         return cls(Statistics.of(block), Scores.of(p[rows, predicted], right, s), log_loss, confusion)
 
 
+R = TypeVar("R", covariant=True)
+
+
+class Scorer(Protocol[R]):
+    """What makes the sums of a block: their class, or a value that knows more than the block."""
+
+    def of(self, block: Block) -> R:
+        """The sums of a block whose features are the predictions."""
+
+
 @dataclass(frozen=True)
 class Score:
     """The function of `mapInArrow`: the sums of a partition and its bad values, as one record."""
 
     columns: Columns
-    kind: type[Scored]
+    kind: Scorer[Scored]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         context = TaskContext.get()

@@ -15,6 +15,7 @@ from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.classification.svc_params import LinearSVCParams
 from sparkdml.classification.svc_summary import LinearSVCSummary, LinearSVCTrainingSummary, MarginScoring
 from sparkdml.engine.data import Data
+from sparkdml.engine.minimize import Fit
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import BinaryMetrics, require_binary
@@ -182,8 +183,8 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
             name = choose(len(problem.scale), quadratic=False, kinked=kinked)
         return problem, self._solver_for(name, statistics, problem)
 
-    def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics:
-        statistics = data.statistics_for(problem.fold)
+    def _metrics(self, data: Data, fit: Fit, point: Point) -> BinaryMetrics:
+        statistics = data.statistics_for(fit.problem.fold)
         return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), None)
 
     @property

@@ -81,7 +81,7 @@ class LogisticRegression(
     lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box
         of the coefficients (K, d), or (1, d) of a binomial model, and of the intercepts (K,) or (1,); a number is for
         all of them, and an infinite one is no bound. They go with any penalty, and with every solver but "local-sgd".
-        With a bound nothing is made to sum to zero. A column that never changes still gets the coefficient zero.
+        What has a bound is not made to sum to zero. A column that never changes still gets the coefficient zero.
 
     Raises
     ------
@@ -299,20 +299,18 @@ class LogisticRegression(
         W, b = super()._raw(data, fit)
         if fit.problem.loss.margins == 1:
             return W, b
-        penalty = fit.problem.penalty
-        if penalty.has_box:
-            return W, b
-        if not penalty.has_l1 and not np.any(penalty.l2.strength):
+        penalty, bounds = fit.problem.penalty, fit.problem.bounds
+        if not penalty.has_kinks and not np.any(penalty.l2.strength):
             W = W - W.mean(axis=0)
-        return W, b - b.mean()
+        return W, b if bounds is not None and bounds.on_intercepts else b - b.mean()
 
-    def _metrics(self, data: Data, problem: Problem, point: Point) -> BinaryMetrics | MulticlassMetrics | None:
+    def _metrics(self, data: Data, fit: Fit, point: Point) -> BinaryMetrics | MulticlassMetrics | None:
         """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""
         if data.sampling:
             return None
-        statistics = data.statistics_for(problem.fold)
-        loss = None if problem.class_weights else float(point.loss)
-        if (classes := problem.loss.margins) > 2:
+        statistics = data.statistics_for(fit.problem.fold)
+        loss = None if fit.problem.class_weights else float(point.loss)
+        if (classes := fit.problem.loss.margins) > 2:
             return MulticlassMetrics(statistics.count, statistics.weight, _shares(statistics, classes), loss)
         return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), loss)
 

@@ -76,6 +76,7 @@ class Data(ABC):
     bytes_down, bytes_up : what the passes sent, see `Traffic`.
     sampling : how two classes were balanced.
     class_rates : the weight of each label over its weight in the table that was sampled; empty without sampling.
+    has_offset : whether the margins of the rows have offsets.
     """
 
     cells: Cells
@@ -88,6 +89,7 @@ class Data(ABC):
     bytes_up: int = 0
     sampling: Sampling = Sampling()
     class_rates: Mapping[float, float] = MappingProxyType({})
+    has_offset: bool = False
 
     @property
     @abstractmethod
@@ -149,6 +151,7 @@ class LocalData(Data):
     ) -> None:
         X = csr_array(features) if issparse(features) else np.ascontiguousarray(features, float)
         block = Block(X, np.asarray(label, float), weight, offset, fold)
+        self.has_offset = offset is not None
         if not block.rows:
             raise DataError("there are no rows: give at least one.")
         self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]

@@ -14,6 +14,8 @@ from sparkdml.engine.moments import Moments
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.queries import (
     Answer,
+    Goodness,
+    GoodnessSums,
     Gradient,
     GradientSums,
     Gram,
@@ -119,7 +121,7 @@ class GradientKernel:
         X, y = block.features, block.label[:, None]
         z = margins(block, self.loss, self.W, self.b)
         s = self.weights.outside(block)
-        self.value += np.einsum("nk,nk->k", s, self.loss.value(y, z))
+        self.value += weighted(s, self.loss.value(y, z))
         R = self.loss.gradient(y, z) * s[..., None]
         self.G += X.T @ R.reshape(block.rows, -1)
         self.g += R.sum(axis=0)
@@ -152,7 +154,7 @@ class LineKernel:
         y = block.label[:, None]
         for t, steps in enumerate(self.steps.T):
             at = z + steps[:, None] * dz
-            self.values[:, t] += np.einsum("nk,nk->k", s, self.loss.value(y, at))
+            self.values[:, t] += weighted(s, self.loss.value(y, at))
             self.slopes[:, t] += np.einsum("nk,nkc,nkc->k", s, self.loss.gradient(y, at), dz)
         self.weight += s.sum(axis=0)
 
@@ -233,11 +235,30 @@ class HeldOutKernel:
             return
         held_out, s = block[rows], s[rows]
         losses = self.loss.value(held_out.label[:, None], margins(held_out, self.loss, self.W, self.b))
-        self.value += np.einsum("nk,nk->k", s, losses)
+        self.value += weighted(s, losses)
         self.weight += s.sum(axis=0)
 
     def answers(self) -> list[Answer]:
         return [HeldOutSums(float(v), float(s)) for v, s in zip(self.value, self.weight, strict=True)]
+
+
+class GoodnessKernel:
+    """How well K generalized linear models fit."""
+
+    def __init__(self, queries: Sequence[Goodness], columns: int) -> None:
+        self.loss = queries[0].loss
+        self.weights = RowWeights(queries)
+        self.W = np.hstack([query.w for query in queries])
+        self.b = np.stack([query.b for query in queries])
+        self.sums = [GoodnessSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)] * len(queries)
+
+    def add(self, block: Block) -> None:
+        z, s = margins(block, self.loss, self.W, self.b), self.weights.outside(block)
+        found = [GoodnessSums.of(self.loss, block.label, z[:, k], s[:, k]) for k in range(len(self.sums))]
+        self.sums = [before.merge(each) for before, each in zip(self.sums, found, strict=True)]
+
+    def answers(self) -> list[Answer]:
+        return list(self.sums)
 
 
 def margins(block: Block, loss: Loss, W: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -252,6 +273,11 @@ def with_offset(block: Block, loss: Loss, z: np.ndarray) -> np.ndarray:
     return z
 
 
+def weighted(s: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """sum_i s_i l_i, (rows, K) each to (K,); a row of weight zero does not count, where its loss is infinite either."""
+    return np.einsum("nk,nk->k", s, np.where(s > 0.0, losses, 0.0))
+
+
 KERNELS: dict[type, Any] = {
     Gradient: GradientKernel,
     Line: LineKernel,
@@ -259,4 +285,5 @@ KERNELS: dict[type, Any] = {
     Hessian: HessianKernel,
     Scores: ScoresKernel,
     HeldOut: HeldOutKernel,
+    Goodness: GoodnessKernel,
 }

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 
@@ -41,6 +42,12 @@ class Fit:
         self.bytes_down += down
         self.bytes_up += up
 
+    def follow(self, before: "Fit") -> None:
+        """Count the passes of the fit that this one went on from, too."""
+        self.passes += before.passes
+        self.bytes_down += before.bytes_down
+        self.bytes_up += before.bytes_up
+
 
 def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Reading = DEFAULT_READING) -> list[Fit]:
     """Run every solver to its end; all that are unfinished share each pass.
@@ -67,24 +74,23 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
     return running
 
 
-def minimize_warm(
-    fits: Sequence[tuple[Problem, Solver, Solver | None]], data: Data, reading: Reading = DEFAULT_READING
-) -> list[Fit]:
+Start: TypeAlias = tuple[Problem, Solver, Solver | None]
+
+
+def minimize_warm(fits: Sequence[Start], data: Data, reading: Reading = DEFAULT_READING) -> list[Fit]:
     """As `minimize`, each fit beginning where another solver, if there is one, ends; its passes count too."""
     for problem, solver, _ in fits:
         check_admissible(solver, problem)
     first = {i: (problem, warm) for i, (problem, _, warm) in enumerate(fits) if warm is not None}
     warm = dict(zip(first, minimize(list(first.values()), data, reading), strict=True))
-    begun = [(_continued(warm[i]) if i in warm else problem, solver) for i, (problem, solver, _) in enumerate(fits)]
+    begun = [(continued(warm[i]) if i in warm else problem, solver) for i, (problem, solver, _) in enumerate(fits)]
     ended = minimize(begun, data, reading)
     for i, before in warm.items():
-        ended[i].passes += before.passes
-        ended[i].bytes_down += before.bytes_down
-        ended[i].bytes_up += before.bytes_up
+        ended[i].follow(before)
     return ended
 
 
-def _continued(fit: Fit) -> Problem:
+def continued(fit: Fit) -> Problem:
     """The problem of a fit, to be begun where the fit ended."""
     assert fit.state.point is not None
     return fit.problem.starting_at(fit.state.point.theta)

@@ -178,6 +178,7 @@ class SparkData(Data):
         self.partitioning = partitioning
         self.sampling = drawn.sampling if drawn else Sampling()
         self.columns = plan.columns
+        self.has_offset = "offset" in plan.columns.roles
         self.means = plan.fill
         self.validation = plan.validation, plan.seed
         self._name = plan.name

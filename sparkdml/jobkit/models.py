@@ -13,11 +13,16 @@ from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import InputMissingError
 from sparkdml.jobkit.publish import LATEST, MANIFEST, verify
 from sparkdml.model import LinearModel
-from sparkdml.regression import LinearRegressionModel
+from sparkdml.regression import GeneralizedLinearRegressionModel, LinearRegressionModel
 from sparkdml.storage import Storage
 
 _PIPELINE = "pyspark.ml.pipeline.PipelineModel"
-_CLASSES = (LinearRegressionModel, LogisticRegressionModel, LinearSVCModel)
+_CLASSES: tuple[type[LinearModel], ...] = (
+    LinearRegressionModel,
+    LogisticRegressionModel,
+    LinearSVCModel,
+    GeneralizedLinearRegressionModel,
+)
 _MODELS = {f"{cls.__module__}.{cls.__name__}": cls for cls in _CLASSES}
 # What may stand in front of a model. Spark loads a stage by the class that its file names, so the names are looked
 # at first.

@@ -14,7 +14,7 @@ from sparkdml.classification import BinaryLogisticRegressionSummary, LinearSVCSu
 from sparkdml.classification.class_summary import BinaryClassificationSummary
 from sparkdml.evaluation import ClassMetrics
 from sparkdml.jobkit.failures import EnvironmentProblem
-from sparkdml.regression import LinearRegressionSummary
+from sparkdml.regression import GeneralizedLinearRegressionSummary, LinearRegressionSummary
 from sparkdml.summary import Summary
 
 _SLICES = 25  # of the predictions, with as many rows in each
@@ -45,7 +45,7 @@ def pictures(summary: Summary, predictions: DataFrame) -> dict[str, bytes]:
     return _PICTURES[type(summary)](summary, predictions)
 
 
-def _regression(summary: LinearRegressionSummary, predictions: DataFrame) -> dict[str, bytes]:
+def _regression(summary: Summary, predictions: DataFrame) -> dict[str, bytes]:
     """Residuals and calibration; two jobs over the rows."""
     weight = summary._scoring.weightCol
     p, y = quoted(summary.predictionCol).cast("double"), quoted(summary.labelCol).cast("double")
@@ -85,6 +85,7 @@ def _multinomial(summary: LogisticRegressionSummary, predictions: DataFrame) -> 
 
 _PICTURES: dict[type, Callable[..., dict[str, bytes]]] = {
     LinearRegressionSummary: _regression,
+    GeneralizedLinearRegressionSummary: _regression,
     BinaryLogisticRegressionSummary: _probabilities,
     LogisticRegressionSummary: _multinomial,
     LinearSVCSummary: _curves,

@@ -186,18 +186,19 @@ def _choose_features(estimator: Any, table: DataFrame, options: argparse.Namespa
     """Give the estimator its features, and check every column before a row is read."""
     label, weight, categorical = estimator.getLabelCol(), options.weight, options.categorical or []
     fold = estimator.getOrDefault("validationIndicatorCol") if estimator.isDefined("validationIndicatorCol") else None
+    offset = estimator.getOffsetCol() if estimator.hasParam("offsetCol") and estimator.isDefined("offsetCol") else None
     features = options.features_col if options.features is None else options.features
     if features is None:
         choose = numeric_columns if categorical else default_features
-        features = choose(table.schema, label, weight, fold, *categorical)
+        features = choose(table.schema, label, weight, offset, fold, *categorical)
     if categorical:
         if isinstance(features, str):
             raise UsageError("--categorical goes with numeric columns (--features), not with --features-col.")
-        check_categories(table.schema, categorical, [label, weight, fold, *features])
+        check_categories(table.schema, categorical, [label, weight, offset, fold, *features])
     if features or not categorical:
-        resolve_columns(table.schema, features, label, weight, fold=fold)
+        resolve_columns(table.schema, features, label, weight, offset, fold)
     else:
-        resolve_roles(table.schema, label, weight, fold=fold)
+        resolve_roles(table.schema, label, weight, offset, fold)
     estimator.set(estimator.getParam("featuresCol" if isinstance(features, str) else "featuresCols"), features)
 
 

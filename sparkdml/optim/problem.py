@@ -99,9 +99,20 @@ class Problem:
 
     @property
     def lipschitz(self) -> float:
-        """An upper bound of the curvature of the smooth part: the trace bounds the largest eigenvalue."""
+        """An upper bound of the curvature of the smooth part: the trace bounds the largest eigenvalue.
+
+        Where the loss has no such bound, the curvature that it is expected to have at the start takes its place.
+        """
         trace = np.count_nonzero(self.scale) + self.fit_intercept
-        return self.loss.curvature * max(int(trace), 1) + float(self.penalty.l2.strength.max(initial=0.0))
+        return self._curvature * max(int(trace), 1) + float(self.penalty.l2.strength.max(initial=0.0))
+
+    @property
+    def _curvature(self) -> float:
+        """The bound of the loss, or without one its expected curvature at the margin of the average row, else one."""
+        if np.isfinite(self.loss.curvature):
+            return self.loss.curvature
+        _, c = self.split(self.start)
+        return float(np.linalg.eigvalsh(self.loss.fisher(self.loss.inverse_link(c), c)).max()) or 1.0
 
     def split(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """theta (n,) as u (d, C) and c (C,)."""

@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from sparkdml.optim.losses import Loss
+from sparkdml.optim.losses import GeneralizedLinear, Loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,6 +298,57 @@ class HeldOutSums(Sums):
 
 
 @dataclass(frozen=True, eq=False)
+class Goodness:
+    """Ask how well a generalized linear model fits at (w, b)."""
+
+    loss: GeneralizedLinear
+    w: np.ndarray
+    b: np.ndarray
+    fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        return 8 * 6
+
+
+@dataclass(frozen=True, eq=False)
+class GoodnessSums(Sums):
+    """What the deviance, the dispersion and the log likelihood are made of; rows of weight zero do not count.
+
+    Attributes
+    ----------
+    rows, weight : rows, and sum_i s_i.
+    value : sum_i s_i l_i, half of the deviance.
+    pearson : sum_i s_i (y_i - mean_i)^2 / V(mean_i), V being the variance function of the family.
+    information : sum_i s_i mean'(z_i)^2 / V(mean_i), of the loss's `fisher`.
+    saturated : the sum of the family's `saturated`.
+    """
+
+    rows: int
+    weight: float
+    value: float
+    pearson: float
+    information: float
+    saturated: float
+
+    @classmethod
+    def of(cls, loss: GeneralizedLinear, y: np.ndarray, z: np.ndarray, s: np.ndarray) -> Self:
+        """The sums over rows of labels (n,), margins (n, 1) and weights (n,).
+
+        The gradient by the margin is (mean - y) mean' / V, so that its square over `fisher` is Pearson's residual.
+        """
+        counted = s > 0.0
+        y, z, s = y[counted], z[counted], s[counted]
+        gradient, fisher = loss.gradient(y, z)[:, 0], loss.fisher(y, z)[:, 0, 0]
+        pearson = np.divide(np.square(gradient), fisher, out=np.zeros_like(fisher), where=fisher > 0.0)
+        found = (loss.value(y, z), pearson, fisher, loss.family.saturated(y, s) / s)
+        value, chi_squared, information, saturated = (float(s @ each) for each in found)
+        return cls(len(y), float(s.sum()), value, chi_squared, information, saturated)
+
+
+@dataclass(frozen=True, eq=False)
 class EachPartition:
     """Ask another query, and have the partitions' answers kept apart."""
 
@@ -337,6 +388,7 @@ def array_bytes(query: Any) -> int:
     return sum(part.nbytes if isinstance(part, np.ndarray) else array_bytes(part) for part in parts)
 
 
-SumsQuery: TypeAlias = Gradient | Line | Gram | Hessian | HeldOut  # those that a kernel answers
+SumsQuery: TypeAlias = Gradient | Line | Gram | Hessian | HeldOut | Goodness  # those that a kernel answers
 Query: TypeAlias = SumsQuery | LocalEpoch | EachPartition
-Answer: TypeAlias = GradientSums | LineSums | GramSums | HessianSums | LocalEpochSums | HeldOutSums | PerPartition[Any]
+RowSums: TypeAlias = GradientSums | LineSums | GramSums | HessianSums | HeldOutSums | GoodnessSums
+Answer: TypeAlias = RowSums | LocalEpochSums | PerPartition[Any]

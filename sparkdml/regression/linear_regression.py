@@ -294,13 +294,13 @@ class LinearRegression(
         fit.count(data, [query])
         return squared.point(theta, answer)  # type: ignore[arg-type]
 
-    def _metrics(self, data: Data, problem: Problem, point: Point) -> RegressionMetrics:
+    def _metrics(self, data: Data, fit: Fit, point: Point) -> RegressionMetrics:
         """The metrics that the sums over all rows at the end of a fit imply, without looking at the rows again.
 
         With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so
         sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m.
         """
-        statistics = data.statistics_for(problem.fold)
+        statistics = data.statistics_for(fit.problem.fold)
         mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
         squared = 2.0 * point.loss
         r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])

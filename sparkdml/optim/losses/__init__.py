@@ -1,6 +1,7 @@
 """Losses by name. A new loss is one class in a file of its own and one entry here."""
 
 from sparkdml.optim.losses.base import Loss
+from sparkdml.optim.losses.generalized_linear import FAMILY_LINKS, GeneralizedLinear, generalized_linear
 from sparkdml.optim.losses.hinge import Hinge, SquaredHinge
 from sparkdml.optim.losses.huber import Huber
 from sparkdml.optim.losses.kinked import Kinked
@@ -15,9 +16,11 @@ HINGE_LOSSES: dict[str, Loss] = {loss.name: loss for loss in (Hinge(), SquaredHi
 LOSSES: dict[str, Loss] = {**REGRESSION_LOSSES, **HINGE_LOSSES, **{loss.name: loss for loss in (Logistic(),)}}
 
 __all__ = [
+    "FAMILY_LINKS",
     "HINGE_LOSSES",
     "LOSSES",
     "REGRESSION_LOSSES",
+    "GeneralizedLinear",
     "Hinge",
     "Huber",
     "Kinked",
@@ -27,4 +30,5 @@ __all__ = [
     "Softmax",
     "SquaredError",
     "SquaredHinge",
+    "generalized_linear",
 ]

@@ -72,3 +72,7 @@ class Loss(ABC):
     @abstractmethod
     def domain(self, y: np.ndarray) -> np.ndarray:
         """Which labels the loss is defined for: an array of bool."""
+
+    def valid(self, z: np.ndarray) -> np.ndarray:
+        """Where the loss is finite, (..., C) to (...); elsewhere it is infinite, and its derivatives are zero."""
+        return np.ones(z.shape[:-1], bool)

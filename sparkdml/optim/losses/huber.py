@@ -30,18 +30,18 @@ class Huber(Loss):
     epsilon: float = 1.35
 
     def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        sigma = z[..., 1]
         t = self._ratio(y, z)
         h = np.where(np.abs(t) <= self.epsilon, t * t, 2.0 * self.epsilon * np.abs(t) - self.epsilon**2)
-        return np.where(sigma > 0.0, 0.5 * sigma * (1.0 + h), np.inf)
+        return np.where(self.valid(z), 0.5 * z[..., 1] * (1.0 + h), np.inf)
 
     def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         clipped = self._clipped(y, z)
-        return np.stack([-clipped, 0.5 * (1.0 - np.square(clipped))], axis=-1)
+        derivatives = np.stack([-clipped, 0.5 * (1.0 - np.square(clipped))], axis=-1)
+        return np.where(self.valid(z)[..., None], derivatives, 0.0)
 
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         t = self._ratio(y, z)
-        inside = np.where(np.abs(t) <= self.epsilon, 1.0 / self._positive(z), 0.0)
+        inside = np.where((np.abs(t) <= self.epsilon) & self.valid(z), 1.0 / self._positive(z), 0.0)
         first = np.stack([inside, inside * t], axis=-1)
         return np.stack([first, np.stack([inside * t, inside * t * t], axis=-1)], axis=-2)
 
@@ -55,6 +55,9 @@ class Huber(Loss):
     def domain(self, y: np.ndarray) -> np.ndarray:
         return np.isfinite(y)
 
+    def valid(self, z: np.ndarray) -> np.ndarray:
+        return z[..., 1] > 0.0
+
     def _ratio(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """The residual in units of sigma."""
         return (y - z[..., 0]) / self._positive(z)
@@ -64,4 +67,4 @@ class Huber(Loss):
 
     def _positive(self, z: np.ndarray) -> np.ndarray:
         """sigma, or 1 where the value is infinite anyway."""
-        return np.where(z[..., 1] > 0.0, z[..., 1], 1.0)
+        return np.where(self.valid(z), z[..., 1], 1.0)

@@ -91,26 +91,12 @@ def _aim(problem: Problem, state: LbfgsState) -> LbfgsState:
     assert state.point is not None
     theta, gradient = state.point.theta, problem.smooth_gradient(state.point)
     l1 = problem.penalty.l1
-    first = _first_curvature(problem, state.point)
     if problem.penalty.has_kinks:
-        model = Model.of(state.S, state.Y, first)
+        model = Model.of(state.S, state.Y, problem.lipschitz)
         direction = model.minimize(theta, gradient, l1) - theta
     else:
-        direction = -inverse_times(state.S, state.Y, gradient, 1.0 / first)
+        direction = -inverse_times(state.S, state.Y, gradient, 1.0 / problem.lipschitz)
     return aimed(problem, state, direction) or _forget(problem, state)
-
-
-def _first_curvature(problem: Problem, point: Point) -> float:
-    """What to take for the curvature as long as no step has told: its bound.
-
-    Without one, that of the parabola with the F and the gradient of the point that goes down to zero, which knows the
-    units of the label.
-    """
-    bound = problem.lipschitz
-    if np.isfinite(bound):
-        return bound
-    slope = problem.smooth_gradient(point)
-    return float(slope @ slope) / (2.0 * abs(problem.objective(point)) or 1.0)
 
 
 def _forget(problem: Problem, state: LbfgsState) -> LbfgsState:

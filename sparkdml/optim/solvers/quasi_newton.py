@@ -64,7 +64,9 @@ class Model:
         middle = np.block([[sigma * (S @ S.T), np.tril(SY, -1)], [np.tril(SY, -1).T, -np.diag(np.diag(SY))]])
         basis, triangle = np.linalg.qr(np.hstack([sigma * S.T, Y.T]))
         core = -triangle @ np.linalg.lstsq(middle, triangle.T, rcond=None)[0]
-        return cls(sigma, basis, (core + core.T) / 2)
+        values, vectors = np.linalg.eigh((core + core.T) / 2)
+        values = np.maximum(values, (CURVATURE_FLOOR - 1.0) * sigma)  # B is positive definite, but for rounding
+        return cls(sigma, basis, (vectors * values) @ vectors.T)
 
     def times(self, v: np.ndarray) -> np.ndarray:
         """B v."""

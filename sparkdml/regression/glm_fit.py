@@ -1,0 +1,198 @@
+"""What the fit of a generalized linear model takes beyond its loss: units of the penalty, a null model, goodness."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sparkdml.engine.data import Data, Reading
+from sparkdml.engine.minimize import Fit, Start, continued, minimize, minimize_warm
+from sparkdml.optim.aggregation import WEIGHTED_MEAN
+from sparkdml.optim.losses import GeneralizedLinear
+from sparkdml.optim.penalties import L1, L2, ElasticNet
+from sparkdml.optim.problem import Problem
+from sparkdml.optim.queries import Goodness, GoodnessSums, GradientSums
+from sparkdml.optim.solvers import EarlyStopping, Lbfgs
+from sparkdml.optim.standardize import standardized_problem
+
+MAX_STAGES = 20  # fits with a penalty in other units each, of which four or five are needed
+NULL_TOL = 1e-10  # of the intercept of the null model, which is not the user's to choose
+
+
+@dataclass
+class GlmFit(Fit):
+    """A fit whose penalty is in units of the mean working weight, with what its end tells.
+
+    Attributes
+    ----------
+    units : what the strengths of the penalty were multiplied by.
+    goodness : the sums where it ended.
+    null : those of the model without coefficients.
+    """
+
+    units: float = 1.0
+    goodness: GoodnessSums = field(kw_only=True)
+    null: GoodnessSums = field(kw_only=True)
+
+
+def minimize_glm(starts: Sequence[Start], data: Data, reading: Reading, tol: float) -> list[GlmFit]:
+    """The fits, each with the penalty in units of the mean working weight sum s mean'^2 / V / sum s where it ends.
+
+    That is where pyspark.ml's iteratively reweighted least squares comes to rest: each of its steps divides by the sum
+    of the working weights before it adds the penalty. The units and the model that they belong to are found in turn,
+    by the secant method; for a loss whose working weight is one, such as a quadratic one, there is nothing to find.
+    A fit with early stopping, which does not end at a minimum, keeps the units of its start.
+
+    Parameters
+    ----------
+    starts : problems whose penalties have the strengths of the Params.
+    tol : of the units, relative.
+    """
+    problems = [problem for problem, _, _ in starts]
+    units = [[each] for each in _first_units(problems, data, reading)]
+    begun = [(_in_units(start[0], found[0]), *start[1:]) for start, found in zip(starts, units, strict=True)]
+    fits, nulls = _with_nulls(begun, data, reading)
+    sums, null_sums = _measured(fits, nulls, data, reading)
+    weights = [[each.information / each.weight] for each in sums]
+    for _ in range(MAX_STAGES):
+        open_ = [i for i, fit in enumerate(fits) if _is_searched(fit) and _is_off(units[i][-1], weights[i][-1], tol)]
+        if not open_:
+            break
+        for i in open_:
+            units[i].append(_next(units[i], weights[i]))
+        again = [(_in_units(continued(fits[i]), units[i][-1] / units[i][-2]), fits[i].solver) for i in open_]
+        ended = minimize(again, data, reading)
+        answers, _ = _measured(ended, [nulls[i] for i in open_], data, reading)
+        for i, fit, answer in zip(open_, ended, answers, strict=True):
+            fits[i], sums[i] = _joined(fits[i], fit), answer
+            weights[i].append(answer.information / answer.weight)
+    parts = zip(fits, units, sums, null_sums, strict=True)
+    return [GlmFit(**vars(fit), units=found[-1], goodness=each, null=null) for fit, found, each, null in parts]
+
+
+def _first_units(problems: Sequence[Problem], data: Data, reading: Reading) -> list[float]:
+    """The units of the penalties to begin with, and to end with where they are not sought.
+
+    The L2 penalty of a quadratic loss was divided by the standard deviation of the label; with offsets it is to be that
+    of what they leave of it, which takes a pass.
+    """
+    units = [_null_weight(problem) if _is_penalized(problem) else 1.0 for problem in problems]
+    shifted = [i for i, each in enumerate(problems) if each.loss.quadratic and data.has_offset and _has_penalty(each)]
+    if shifted:
+        queries = [problems[i].gradient_query(_null_problem(problems[i]).start) for i in shifted]
+        for i, answer in zip(shifted, data.run(queries, reading), strict=True):
+            assert isinstance(answer, GradientSums)
+            left = 2.0 * answer.value / answer.weight - float(answer.b[0] / answer.weight) ** 2
+            label = data.statistics_for(problems[i].fold).variance[-1]
+            units[i] = float(np.sqrt(label / left)) if left > 0.0 and label > 0.0 else 1.0
+    return units
+
+
+def _with_nulls(starts: Sequence[Start], data: Data, reading: Reading) -> tuple[list[Fit], list[Problem]]:
+    """The fits, and for each the problem without coefficients, whose start is its minimum.
+
+    With offsets the intercept of such a model has to be found too: in the passes of the others.
+    """
+    nulls = [_null_problem(problem) for problem, _, _ in starts]
+    sought = [i for i, problem in enumerate(nulls) if data.has_offset and problem.fit_intercept]
+    extra: list[Start] = [(nulls[i], Lbfgs(tol=NULL_TOL), None) for i in sought]
+    ended = minimize_warm([*starts, *extra], data, reading)
+    for i, fit in zip(sought, ended[len(starts) :], strict=True):
+        nulls[i] = continued(fit)
+    return ended[: len(starts)], nulls
+
+
+def _is_off(units: float, weight: float, tol: float) -> bool:
+    return abs(weight - units) > tol * units
+
+
+def _has_penalty(problem: Problem) -> bool:
+    return problem.penalty.has_l1 or bool(np.any(problem.penalty.l2.strength))
+
+
+def _is_penalized(problem: Problem) -> bool:
+    """Whether the penalty is in units of the working weight, which of a quadratic loss is one."""
+    return not problem.loss.quadratic and _has_penalty(problem)
+
+
+def _is_searched(fit: Fit) -> bool:
+    """Whether the units of the penalty are to be those of where the fit ended."""
+    stopped_early = isinstance(fit.solver, EarlyStopping)
+    return _is_penalized(fit.problem) and fit.state.stop.converged and not stopped_early
+
+
+def _null_weight(problem: Problem) -> float:
+    """The working weight of the model without coefficients, which is the mean one of a small model; one without any."""
+    _, c = problem.split(problem.start if problem.origin is None else problem.origin)
+    return float(problem.loss.fisher(problem.loss.inverse_link(c), c)[0, 0]) or 1.0
+
+
+def _in_units(problem: Problem, factor: float) -> Problem:
+    """The same problem with a penalty so many times as strong."""
+    penalty = problem.penalty
+    return replace(problem, penalty=ElasticNet(L1(factor * penalty.l1.strength), L2(factor * penalty.l2.strength)))
+
+
+def _next(units: Sequence[float], weights: Sequence[float]) -> float:
+    """The units to try next, given those that were tried and the mean working weights that came of them."""
+    if len(units) > 1 and units[-1] != units[-2]:
+        excess = np.subtract(weights, units)
+        slope = (excess[-1] - excess[-2]) / (units[-1] - units[-2])
+        found = units[-1] - excess[-1] / slope if slope < 0.0 else 0.0
+        if 0.1 * units[-1] < found < 10.0 * units[-1]:
+            return float(found)
+    return weights[-1]
+
+
+def _joined(before: Fit, after: Fit) -> Fit:
+    """A fit that went on from another: its passes and iterations are those of both."""
+    after.follow(before)
+    iterations = before.state.iterations + after.state.iterations
+    history = np.append(before.state.history, after.state.history[1:])
+    after.state = replace(after.state, iterations=iterations, history=history)
+    return after
+
+
+def _measured(
+    fits: Sequence[Fit], nulls: Sequence[Problem], data: Data, reading: Reading
+) -> tuple[list[GoodnessSums], list[GoodnessSums]]:
+    """The sums where each fit ended and where each null problem starts, by one pass more."""
+    queries = []
+    for fit, null in zip(fits, nulls, strict=True):
+        assert fit.state.point is not None
+        queries += [_goodness_query(fit.problem, fit.state.point.theta), _goodness_query(null, null.start)]
+        fit.count(data, queries[-2:])
+    answers = [answer for answer in data.run(queries, reading) if isinstance(answer, GoodnessSums)]
+    return answers[::2], answers[1::2]
+
+
+def _goodness_query(problem: Problem, theta: np.ndarray) -> Goodness:
+    assert isinstance(problem.loss, GeneralizedLinear)
+    return Goodness(problem.loss, *problem.raw(theta), problem.fold, problem.class_weights)
+
+
+def _null_problem(problem: Problem) -> Problem:
+    """The problem without coefficients, to be begun at the best constant prediction."""
+    start = problem.start if problem.origin is None else problem.origin
+    nothing = np.zeros_like(problem.scale)
+    free = _in_units(problem, 0.0)
+    return replace(free, scale=nothing, start=start, origin=None, aggregation=WEIGHTED_MEAN, axes=None)
+
+
+def fitted_null(data: Data, loss: GeneralizedLinear) -> float:
+    """sum s l of the best model of an intercept alone, beside the offsets that the data have."""
+    nothing = np.zeros(len(data.feature_names))
+    problem = standardized_problem(
+        loss,
+        mean=nothing,
+        deviation=nothing,
+        label_mean=float(data.statistics.center[-1]),
+        regParam=0.0,
+        elasticNetParam=0.0,
+        shift=np.append(nothing, 0.0),
+        fitIntercept=True,
+        standardization=False,
+    )
+    (fit,) = minimize([(problem, Lbfgs(tol=NULL_TOL))], data)
+    assert fit.state.point is not None
+    return fit.state.point.loss * data.statistics.weight
