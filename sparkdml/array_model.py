@@ -12,7 +12,7 @@ from scipy.special import expit, softmax
 from sparkdml import saved
 from sparkdml.arrays import require
 from sparkdml.errors import ColumnError, FormatError
-from sparkdml.optim.losses import generalized_linear
+from sparkdml.optim.losses import GeneralizedLinear, generalized_linear
 from sparkdml.optim.losses.softmax import most_probable
 
 
@@ -98,17 +98,21 @@ class ArrayMargins(ArrayModel):
 class ArrayGeneralizedLinear(ArrayModel):
     """A fitted generalized linear model: the mean g^-1(z) of the label."""
 
-    def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
-        """The mean for each row, (n,), `offset` being added to its margin; NaN for a row with a NaN."""
+    @property
+    def loss(self) -> GeneralizedLinear:
+        """The loss of the family and the link."""
         given = self.params
-        loss = generalized_linear(
+        return generalized_linear(
             given["family"],
             given.get("link"),
             variance_power=given["variancePower"],
             link_power=given.get("linkPower"),
             overdispersion=given["overdispersion"],
         )
-        return loss.inverse_link(self.margins(X) + np.reshape(offset, (-1, 1)))
+
+    def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
+        """The mean for each row, (n,), `offset` being added to its margin; NaN for a row with a NaN."""
+        return self.loss.inverse_link(self.margins(X) + np.reshape(offset, (-1, 1)))
 
 
 def _threshold(params: Mapping[str, Any]) -> float:

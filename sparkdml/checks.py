@@ -17,13 +17,16 @@ from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import Solver, State
 from sparkdml.optim.solvers.local_descent import SKEWED
 
+SMALLEST = float(np.finfo(float).tiny)  # below it a float64 has fewer digits
+SQUARED = 1e150  # some digits below the largest number that has a square
+LOST = 8 * np.finfo(float).eps  # standard deviations of less than this share of the mean are some steps of float64
 VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
 
 
 def training_statistics(data: Data, fold: int, class_weights: Mapping[float, float], label: str) -> Statistics:
     """The statistics of the rows outside a fold, with the weights of their classes; `label` is a column for messages.
 
-    Raises DataError where no row trains, or where a square overflows.
+    Raises DataError where no row trains, or where a sum of weights or of squares leaves the range of float64.
     """
     found = data.statistics_for(fold, class_weights)
     if not found.weight:
@@ -31,7 +34,9 @@ def training_statistics(data: Data, fold: int, class_weights: Mapping[float, flo
             f"of {data.statistics.count:,} rows none of positive weight is left to train: look at weightCol, at "
             "classWeight, and at how many rows validate."
         )
-    _require_finite(found, [*data.feature_names, label])
+    columns = [*data.feature_names, label]
+    _require_range(found, columns)
+    _warn_rounding(found, columns)
     return found
 
 
@@ -40,15 +45,41 @@ def robust_statistics(data: Data, aggregation: str, label: str) -> Statistics:
     columns = [*data.feature_names, label]
     found = aggregate_statistics(data.statistics, data.partition_statistics, aggregation)
     _check_votes(data, found, aggregation, columns)
-    _require_finite(found, columns)
+    _require_range(found, columns)
     return found
 
 
-def _require_finite(found: Statistics, columns: Sequence[str]) -> None:
+def _require_range(found: Statistics, columns: Sequence[str]) -> None:
+    """Refuse weights and columns whose sums, or sums of squares, float64 does not hold with all digits."""
+    if not SMALLEST <= found.weight < np.inf:
+        raise DataError(f"the weights of the rows sum to {found.weight:g}: rescale weightCol.")
     if not np.all(np.isfinite(found.m2)):
         j = int(np.argmin(np.isfinite(found.m2)))
         largest = max(abs(found.low[j]), abs(found.high[j]))
-        raise DataError(f"column {columns[j]!r} reaches {largest:g}, whose square overflows: rescale the column.")
+        why = "whose square overflows: rescale the column"
+        if largest < SQUARED:
+            why = f"whose square times the weights, {found.weight:g} in all, overflows: rescale weightCol"
+        raise DataError(f"column {columns[j]!r} reaches {largest:g}, {why}.")
+    lost = (found.low < found.high) & (np.minimum(found.m2, found.variance) < SMALLEST)
+    if lost.any():
+        j = int(np.argmax(lost))
+        raise DataError(
+            f"column {columns[j]!r} varies, between {found.low[j]:g} and {found.high[j]:g}, so little that its squares "
+            "underflow: rescale the column, or leave it out."
+        )
+
+
+def _warn_rounding(found: Statistics, columns: Sequence[str]) -> None:
+    """Warn of what can be computed but says more of rounding than of the data."""
+    if found.concentration == 1.0 and np.any(found.low < found.high):
+        warn_data("one row has all of the weight, so that the others are lost in rounding: look at weightCol.")
+    deviation = np.sqrt(found.variance)
+    if (lost := (deviation > 0.0) & (deviation < LOST * np.abs(found.center))).any():
+        j = int(np.argmax(lost))
+        warn_data(
+            f"column {columns[j]!r} varies by {deviation[j]:.1g} about {found.center[j]:g}, which is mostly rounding: "
+            "subtract a constant from it where it is made, or leave it out."
+        )
 
 
 def check_packed(params: Params, data: Data) -> None:

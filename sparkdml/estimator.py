@@ -32,7 +32,6 @@ from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
 from sparkdml.errors import (
     ColumnError,
-    ColumnTypeError,
     ConvergenceWarning,
     ParamError,
 )
@@ -254,8 +253,6 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             self._check_sampled(dataset.sampling)
             check_packed(self, dataset)
             return self._fit_data(dataset, estimators)
-        if not isinstance(dataset, DataFrame):
-            raise ColumnTypeError(f"fit needs a DataFrame or packed data, not {type(dataset).__name__}.")
         with pack(dataset, **self._pack_arguments()) as data:
             return self._fit_data(data, estimators)
 

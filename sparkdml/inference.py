@@ -101,9 +101,9 @@ class Inferred:
         found = self._inferred()
         if found is None:
             raise StatisticsError(
-                "there are no standard errors: they need linearly independent columns, no L1 penalty, exact sums "
-                "(aggregation='weighted_mean') and no repeated rows (sampling='oversample'), and with solvers other "
-                "than 'normal' and 'newton' computeStatistics=True."
+                "there are no standard errors: they need linearly independent columns, no L1 penalty and no bounds, "
+                "exact sums (aggregation='weighted_mean') and no repeated rows (sampling='oversample'), and with "
+                "solvers other than 'normal' and 'newton' computeStatistics=True."
             )
         return found
 

@@ -167,7 +167,9 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         scored = scorer.transform(dataset.withColumn(VECTOR_COL, vector))
         known = ~F.isnan(self.number(self._score, quoted(score)))
         added = [name for output in self._outputs if (name := self._column(output))]
-        return scored.withColumns({name: F.when(known, quoted(name)) for name in added}).drop(VECTOR_COL, SCORE_COL)
+        described = {name: scored.schema[name].metadata for name in added}
+        outputs = {name: F.when(known, quoted(name)).alias(name, metadata=described[name]) for name in added}
+        return scored.withColumns(outputs).drop(VECTOR_COL, SCORE_COL)
 
     def _column(self, output: str) -> str:
         """What a column that `transform` adds is called; empty where it is not added."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from sparkdml.array_model import ArrayClassifier, ArrayModel
+from sparkdml.array_model import ArrayClassifier, ArrayGeneralizedLinear, ArrayModel
 from sparkdml.errors import ParamError
 
 
@@ -60,6 +60,18 @@ def _logistic_regression(model: ArrayModel) -> Any:
     return _with_coefficients(LogisticRegression(), labels, weights, intercepts.copy())
 
 
+def _generalized_linear(model: ArrayModel) -> Any:
+    """The mean depends on the link alone, so that any family that goes with it will do."""
+    from sklearn.linear_model import TweedieRegressor
+
+    assert isinstance(model, ArrayGeneralizedLinear)
+    link = model.loss.link_function.name
+    if link not in ("log", "identity"):
+        raise ParamError(_no_twin(f"the link {link!r}", "the links 'log' or 'identity', or load_model(path).predict"))
+    twin = TweedieRegressor(power=1.0 if link == "log" else 0.0, link=link)
+    return _with_coefficients(twin, np.ones(2), model.coefficients[0], float(model.intercepts[0]))
+
+
 def _require_usual(model: ArrayModel, name: str, usual: float) -> None:
     if "thresholds" not in model.params and (value := model.params[name]) != usual:
         raise ParamError(_no_twin(f"{name}={value:g}", f"{name}={usual:g}, and compare with another one yourself"))
@@ -72,4 +84,5 @@ def _no_twin(what: str, instead: str) -> str:
 TWINS: dict[type[ArrayModel], Callable[[ArrayModel], Any]] = {
     ArrayModel: _linear_regression,
     ArrayClassifier: _logistic_regression,
+    ArrayGeneralizedLinear: _generalized_linear,
 }

@@ -2,11 +2,14 @@
 
 import importlib.util
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from leftovers import packed_files, persisted
 from pyspark.sql import SparkSession
 
 from sparkdml.jobkit.session import get_spark
@@ -30,6 +33,25 @@ def spark() -> Iterator[SparkSession]:
     session = get_spark("tests", **conf, **{"spark.driver.extraJavaOptions": quick_start})
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def scratch(spark: SparkSession) -> list[Path]:
+    """The directories under which Python workers may write."""
+    names = spark.sparkContext.parallelize([0], 1).map(lambda _: os.environ["SPARK_LOCAL_DIRS"]).first()
+    return [Path(name) for name in names.split(",")]
+
+
+@pytest.fixture
+def nothing_is_left_behind(spark: SparkSession, scratch: list[Path]) -> Iterator[None]:
+    """Whatever a test does, no persisted RDD and no packed file outlives it."""
+    before = persisted(spark)
+    yield
+    left, files = persisted(spark) - before, packed_files(scratch)
+    for each in files:
+        shutil.rmtree(each, ignore_errors=True)  # let the next test not pay for it
+    assert left <= 0  # fewer, where Spark's cleaner came by
+    assert files == []
 
 
 @pytest.fixture

@@ -339,7 +339,7 @@ def test_packed_data_know_which_rows_validate(table: DataFrame) -> None:
         with pytest.raises(ColumnError, match="validationIndicatorCol='other' but the data were packed with 'v'"):
             LogisticRegression(validationIndicatorCol="other").fit(data)
     half = table.withColumn("v", table["v"].cast("int") / 2)
-    with pytest.raises(DataError, match=r"'v' has 30 fractional values .first: 0.5 in row .*whole numbers"):
+    with pytest.raises(DataError, match=r"'v' has 30 numbers of no fold .first: 0.5 in row .*whole numbers"):
         pack(half, **COLUMNS, foldCol="v")  # type: ignore[arg-type]
 
 

@@ -181,6 +181,14 @@ def test_repeated_rows_have_no_standard_errors() -> None:
         LogisticRegression(sampling="oversample", computeStatistics=True)._check_params()
 
 
+def test_bounds_leave_no_standard_errors() -> None:
+    bounded: Any = {"lowerBoundsOnIntercepts": [0.0], "regParam": 0.1}
+    with pytest.raises(ParamError, match="with bounds"):
+        fitted("logistic", computeStatistics=True, **bounded)
+    with pytest.raises(StatisticsError, match="no bounds"):
+        _ = fitted("logistic", solver="newton", **bounded).summary.tValues
+
+
 @pytest.mark.parametrize("level", [0.0, 1.0, -1.0, 95.0])
 def test_a_level_outside_its_range_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match=f"level={level}"):

@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from problems import Rows, random_features
-from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import LogisticRegression as Oracle
 from pyspark.ml.classification import LogisticRegressionModel as OracleModel
-from pyspark.ml.classification import OneVsRest
-from pyspark.ml.evaluation import BinaryClassificationEvaluator
-from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.linalg import Matrices, Vectors
-from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from scipy.special import expit
 from sklearn import metrics
 
@@ -455,47 +449,6 @@ def test_a_model_and_its_summary_survive_to_the_bit(df: DataFrame, tmp_path: Pat
         _ = LogisticRegressionModel.load(str(tmp_path / "False")).summary.areaUnderROC
     with pytest.raises(FormatError, match="not a"):
         LogisticRegression.load(path)
-
-
-# In the company of pyspark.ml.
-
-
-def test_pipelines_and_cross_validation(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = spark.createDataFrame(np.column_stack([X, Y]).tolist(), ["a", "b", "c", "d", "label"]).coalesce(2)
-    assembler, estimator = VectorAssembler(inputCols=["a", "b", "c", "d"], outputCol="features"), LogisticRegression()
-    fitted = Pipeline(stages=[assembler, estimator]).fit(table)
-    fitted.save(str(tmp_path / "fitted"))
-    loaded = PipelineModel.load(str(tmp_path / "fitted"))
-    assert loaded.stages[1].featureNames == ("a", "b", "c", "d")
-    assert loaded.transform(table).collect() == fitted.transform(table).collect()
-    packs = []
-    fit_data = LogisticRegression._fit_data
-    monkeypatch.setattr(LogisticRegression, "_fit_data", lambda *args: packs.append(1) or fit_data(*args))
-    maps = ParamGridBuilder().addGrid(estimator.regParam, [0.001, 100.0]).addGrid(estimator.elasticNetParam, [0, 1])
-    found = CrossValidator(
-        estimator=estimator,
-        estimatorParamMaps=maps.build(),
-        evaluator=BinaryClassificationEvaluator(),
-        numFolds=2,
-        seed=1,
-    ).fit(assembler.transform(table))
-    assert len(packs) == 2 + 1  # two folds, in each the whole grid together, and the best model
-    assert found.bestModel.getRegParam() == 0.001
-    assert max(found.avgMetrics) > 0.7
-    found.save(str(tmp_path / "cv"))
-    assert CrossValidatorModel.load(str(tmp_path / "cv")).bestModel.coefficients == found.bestModel.coefficients
-
-
-def test_one_against_the_rest_makes_a_classifier_of_three_classes(spark: SparkSession) -> None:
-    rng = np.random.default_rng(3)
-    kind = np.arange(90) % 3
-    centers = np.array([[0.0, 3.0], [3.0, 0.0], [-3.0, -3.0]])
-    table = frame(spark, centers[kind] + rng.normal(size=(90, 2)), kind, np.ones(90))
-    fitted = OneVsRest(classifier=LogisticRegression(regParam=0.01), weightCol="weight").fit(table)
-    assert [type(each) for each in fitted.models] == [LogisticRegressionModel] * 3
-    assert fitted.models[0].getWeightCol() == "weight"
-    right = fitted.transform(table).where(F.col("prediction") == F.col("label")).count()
-    assert right > 80
 
 
 def test_the_data_do_the_packing_once(df: DataFrame) -> None:

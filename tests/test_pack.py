@@ -1,6 +1,5 @@
 """From a DataFrame to packed data: every kind of column, every kind of bad value, recovery and release."""
 
-import os
 import re
 import shutil
 import time
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chispa import assert_df_equality
+from leftovers import packed_files, persisted
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.linalg import SparseVector, Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
@@ -21,7 +21,6 @@ from pyspark.sql.types import (
     DoubleType,
     FloatType,
     IntegerType,
-    LongType,
     StructField,
     StructType,
 )
@@ -29,8 +28,6 @@ from pyspark.sql.types import (
 from sparkdml import LocalData, pack
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import (
-    ColumnError,
-    ColumnTypeError,
     DataError,
     NonDeterministicSourceError,
     ParamError,
@@ -38,39 +35,13 @@ from sparkdml.errors import (
 )
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.queries import Gradient, Gram, Query
-from sparkdml.regression import LinearRegression
 
 NAN, INF = float("nan"), float("inf")
 LOSS = LOSSES["squaredError"]
 N, D = 120, 4
 
 
-@pytest.fixture(scope="module")
-def scratch(spark: SparkSession) -> list[Path]:
-    """The directories under which Python workers may write."""
-    names = spark.sparkContext.parallelize([0], 1).map(lambda _: os.environ["SPARK_LOCAL_DIRS"]).first()
-    return [Path(name) for name in names.split(",")]
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind(spark: SparkSession, scratch: list[Path]) -> Iterator[None]:
-    """Whatever a test does, no persisted RDD and no packed file outlives it."""
-    before = persisted(spark)
-    yield
-    left, files = persisted(spark) - before, packed_files(scratch)
-    for each in files:
-        shutil.rmtree(each, ignore_errors=True)  # let the next test not pay for it
-    assert left <= 0  # fewer, where Spark's cleaner came by
-    assert files == []
-
-
-def persisted(spark: SparkSession) -> int:
-    return spark.sparkContext._jsc.getPersistentRDDs().size()  # type: ignore[attr-defined, no-any-return]
-
-
-def packed_files(scratch: list[Path]) -> list[Path]:
-    """What packing has written and not removed."""
-    return sorted(each for root in scratch for each in root.glob("sparkdml-*"))
+pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
 
 def arrays(sparse: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -339,31 +310,6 @@ def test_partitions_of_different_vector_sizes(spark: SparkSession, column: str) 
             pack(df, handleInvalid=handle, **FEATURES[column])
 
 
-def test_several_kinds_of_bad_values_are_told_at_once(spark: SparkSession) -> None:
-    rows = [(None, 2.0, 3.0, 1.0), (1.0, NAN, None, 1.0), (1.0, 2.0, INF, -1.0), (1.0, 1.0, 1.0, 1.0)]
-    df = spark.createDataFrame(rows, "a double, b double, label double, weight double")
-    with pytest.raises(DataError) as caught:
-        pack(df, featuresCols=["a", "b"], weightCol="weight")
-    for part in ("'a' has 1 missing value ", "'b' has 1 NaN value ", "'label' has 1 missing", "'label' has 1 infinite"):
-        assert part in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "rows", [[], [(1.0, 2.0, 0.0)] * 3, [(None, 2.0, 1.0)] * 3], ids=["none", "weightless", "null"]
-)
-def test_no_rows_to_fit(spark: SparkSession, rows: list) -> None:
-    df = spark.createDataFrame(rows, "x double, label double, weight double")
-    expected = "empty" if not rows else "all 3 weights in column 'weight' are zero" if rows[0][0] else "all 3 were skip"
-    with pytest.raises(DataError, match=expected):
-        pack(df, featuresCols=["x"], weightCol="weight", handleInvalid="skip")
-
-
-def test_values_whose_squares_overflow_are_refused(spark: SparkSession) -> None:
-    df = spark.createDataFrame([(1e200, 1.0), (-1e200, 2.0)], "big double, label double")
-    with pytest.raises(DataError, match=r"'big' reaches 1e\+200"):
-        LinearRegression(featuresCols=["big"]).fit(df)
-
-
 def test_all_zero_sparse_vectors_are_rows_too(spark: SparkSession) -> None:
     rows = [(Vectors.sparse(3, [], []), 1.0), (Vectors.sparse(3, [], []), 3.0)]
     with pack(spark.createDataFrame(rows, ["features", "label"]).coalesce(1)) as data:
@@ -374,40 +320,10 @@ def test_all_zero_sparse_vectors_are_rows_too(spark: SparkSession) -> None:
 # Columns.
 
 
-@pytest.mark.parametrize(
-    ("names", "error", "said"),
-    [
-        ({"featuresCols": ["aa", "x"]}, ColumnError, "no column 'aa': did you mean 'aaa'"),
-        ({"featuresCols": ["aaa"], "labelCol": "lable"}, ColumnError, "did you mean 'label'"),
-        ({"featuresCols": ["aaa"], "weightCol": "zzz"}, ColumnError, "no column 'zzz': the columns are aaa, text"),
-        ({"featuresCol": "nowhere"}, ColumnError, "no column 'nowhere'"),
-        ({"featuresCols": []}, ColumnError, "names no column"),
-        ({"featuresCols": ["aaa", "aaa"]}, ColumnError, "'aaa' twice"),
-        ({"featuresCols": ["aaa", "label"]}, ColumnError, "label column 'label' is also among the features"),
-        ({"featuresCols": ["aaa", "text"]}, ColumnTypeError, "'text' is of type string.*encode"),
-        ({"featuresCols": ["aaa"], "labelCol": "text"}, ColumnTypeError, "label column 'text'"),
-        ({"featuresCols": ["aaa"], "weightCol": "text"}, ColumnTypeError, "weight column 'text'"),
-        ({"featuresCol": "text"}, ColumnTypeError, "'text' is of type string"),
-        ({"featuresCol": "texts"}, ColumnTypeError, "'texts' is of type array<string>"),
-        ({"featuresCols": ["aaa"], "handleInvalid": "keep"}, ParamError, "handleInvalid='keep'"),
-        ({"featuresCols": ["aaa"], "numPartitions": 0}, ParamError, "numPartitions=0"),
-    ],
-)
-def test_bad_columns_are_refused_before_any_job(
-    spark: SparkSession, names: dict, error: type[Exception], said: str
-) -> None:
-    df = spark.createDataFrame([], "aaa double, text string, texts array<string>, label double")
-    fails = F.udf(lambda _: 1 / 0, LongType())  # a job would fail
-    with pytest.raises(error, match=said) as caught:
-        pack(df.withColumn("x", fails("aaa")), **names)
-    builtin = TypeError if error is ColumnTypeError else ValueError
-    assert isinstance(caught.value, builtin)
-
-
-def test_a_streaming_table_is_refused(spark: SparkSession) -> None:
-    stream = spark.readStream.format("rate").load()
-    with pytest.raises(ColumnTypeError, match="streaming"):
-        pack(stream, featuresCols=["value"], labelCol="value")
+@pytest.mark.parametrize("wrong", [{"handleInvalid": "keep"}, {"numPartitions": 0}], ids=str)
+def test_arguments_out_of_range_are_refused(spark: SparkSession, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ParamError, match="{}={!r}".format(*next(iter(wrong.items())))):
+        pack(spark.range(1), featuresCols=["id"], **wrong)
 
 
 @pytest.mark.parametrize("name", ["a.b", "with space", "tick`s", "naïve", "x0", "label "])

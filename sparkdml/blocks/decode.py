@@ -12,10 +12,14 @@ from sparkdml.blocks.block import Block, Features
 from sparkdml.blocks.columns import ROLES, Columns
 from sparkdml.blocks.violations import FILLED, Violations
 
+MAX_OFFSET = 1e150  # beyond it squares overflow
+MAX_FOLD = np.iinfo(np.int32).max
+
 # What the values of a role may not be, beside null, NaN and infinite.
 FORBIDDEN: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "weight": ("negative", lambda weights: weights < 0.0),
-    "fold": ("fractional", lambda folds: folds != np.rint(folds)),
+    "offset": ("too large", lambda offsets: np.abs(offsets) > MAX_OFFSET),
+    "fold": ("no fold", lambda folds: (folds != np.rint(folds)) | (np.abs(folds) > MAX_FOLD)),
 }
 
 
@@ -92,7 +96,7 @@ class Decoder:
         """The features, filled; what stays null, NaN or infinite is counted, of each feature where it has a name."""
         if np.isfinite(X if isinstance(X, np.ndarray) else X.data).all():
             return X
-        where, which, values = _not_finite(X)
+        where, which, values = not_finite(X)
         null = np.zeros(len(where), bool) if nulls is None else nulls[where, which]
         nan = np.isnan(values) & ~null
         kinds = {"null": null, "NaN": nan, "infinite": np.isinf(values)}
@@ -164,7 +168,7 @@ def _vector_features(dense: np.ndarray, indices: pa.ListArray, values: pa.ListAr
     return csr_array((data, columns, np.append(0, np.cumsum(lengths))), shape=(len(dense), size))
 
 
-def _not_finite(X: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def not_finite(X: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, column and value of each number that is not finite."""
     if isinstance(X, np.ndarray):
         where, which = np.nonzero(~np.isfinite(X))

@@ -79,8 +79,10 @@ def resolve_features(schema: StructType, features: str | Sequence[str]) -> Colum
 
 
 def find_type(schema: StructType, name: str) -> DataType:
-    """The type of a top-level column; `ColumnError` with the nearest name where there is none."""
-    if name in schema.names:
+    """The type of a top-level column; `ColumnError` where several have the name, or none: with the nearest one."""
+    if (count := schema.names.count(name)) > 1:
+        raise ColumnError(f"there are {count} columns {name!r}: rename one of them, or drop it.")
+    if count:
         return schema[name].dataType
     near = difflib.get_close_matches(name, schema.names, 1, 0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"the columns are {', '.join(schema.names[:20])}."

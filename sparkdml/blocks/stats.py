@@ -20,7 +20,8 @@ class Statistics:
 
     Attributes
     ----------
-    count, weight : rows, and the sum of their weights; `squares`, the sum of the squares of the weights.
+    count, weight : rows, and the sum of their weights.
+    concentration : sum s^2 / (sum s)^2 of the weights s: 1 / n where they are equal, 1 where one row has all of it.
     mean, m2 : weighted means and sums of squared deviations from them, (d + 1,).
     low, high : the smallest and largest value, (d + 1,).
     nonzeros : how many feature values are stored and not zero.
@@ -29,7 +30,7 @@ class Statistics:
 
     count: int
     weight: float
-    squares: float
+    concentration: float
     mean: np.ndarray
     m2: np.ndarray
     low: np.ndarray
@@ -47,8 +48,9 @@ class Statistics:
     def of(cls, block: Block) -> "Statistics":
         """Statistics of one block: two looks at each chunk of dense rows, from the cache."""
         total = cls.empty(block.columns)
-        for chunk in block.chunks() if isinstance(block.features, np.ndarray) else [block]:
-            total = total.merge(_of_chunk(chunk))
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever fits refuses moments that are not finite
+            for chunk in block.chunks() if isinstance(block.features, np.ndarray) else [block]:
+                total = total.merge(_of_chunk(chunk))
         return total
 
     @property
@@ -63,11 +65,11 @@ class Statistics:
 
     @property
     def sample_variance(self) -> np.ndarray:
-        """m2 / (weight - squares / weight), unbiased where weights say how reliable a row is; as `variance`, (d + 1,).
+        """m2 / (sum s - sum s^2 / sum s), unbiased where weights say how reliable a row is; as `variance`, (d + 1,).
 
         Without weights the divisor is n - 1. pyspark.ml's Summarizer and the estimators that use it divide so.
         """
-        free = 1.0 - self.squares / self.weight / self.weight if self.weight else 0.0
+        free = 1.0 - self.concentration
         return self.variance / free if free > 0.0 else np.zeros_like(self.m2)
 
     @property
@@ -80,8 +82,7 @@ class Statistics:
         labels = self.labels and {label: (count, factor * weight) for label, (count, weight) in self.labels.items()}
         if factor == 0.0:
             return replace(Statistics.empty(len(self.mean) - 1), count=self.count, labels=labels)
-        weight, squares = factor * self.weight, factor**2 * self.squares
-        return replace(self, weight=weight, squares=squares, m2=factor * self.m2, labels=labels)
+        return replace(self, weight=factor * self.weight, m2=factor * self.m2, labels=labels)
 
     def merge(self, other: "Statistics") -> "Statistics":
         """The statistics of the rows of both."""
@@ -94,7 +95,7 @@ class Statistics:
         return Statistics(
             self.count + other.count,
             weight,
-            self.squares + other.squares,
+            self.concentration * (1.0 - share) ** 2 + other.concentration * share**2,
             mean,
             m2,
             np.minimum(self.low, other.low),
@@ -114,14 +115,12 @@ def _of_chunk(chunk: Block) -> Statistics:
         empty = Statistics.empty(chunk.columns)
         return Statistics(count, 0.0, 0.0, empty.mean, empty.m2, empty.low, empty.high, 0, labels)
     moments = _dense_moments if isinstance(chunk.features, np.ndarray) else _sparse_moments
-    with np.errstate(over="ignore", invalid="ignore"):
-        columns = np.array(moments(chunk, weight))
-        centred = chunk.label - (mean := float(chunk.weights @ chunk.label) / weight)
-        label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
+    columns = np.array(moments(chunk, weight))
+    centred = chunk.label - (mean := float(chunk.weights @ chunk.label) / weight)
+    label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
     mean_, m2, low, high = np.column_stack([columns, label])
-    return Statistics(
-        count, weight, float(chunk.weights @ chunk.weights), mean_, m2, low, high, int(_nonzeros(chunk)), labels
-    )
+    concentration = float(np.square(chunk.weights / weight).sum())
+    return Statistics(count, weight, concentration, mean_, m2, low, high, int(_nonzeros(chunk)), labels)
 
 
 def _dense_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:

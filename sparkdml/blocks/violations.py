@@ -7,7 +7,8 @@ ADVICE = {
     "NaN": "fill or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip' or 'mean'",
     "infinite": "replace or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip'",
     "negative": "weights must be zero or more",
-    "fractional": "folds must be whole numbers",
+    "too large": "rescale the column, whose squares overflow",
+    "no fold": "folds must be whole numbers below 2^31",
     "ragged": "every vector of the column must have the same size",
 }
 NOUN = {  # the plural's s goes where the $ is
@@ -15,7 +16,8 @@ NOUN = {  # the plural's s goes where the $ is
     "NaN": "NaN value$",
     "infinite": "infinite value$",
     "negative": "negative weight$",
-    "fractional": "fractional value$",
+    "too large": "value$ too large to be added to a margin",
+    "no fold": "number$ of no fold",
     "ragged": "vector$ of another size",
 }
 HANDLE_INVALID = ("error", "skip", "mean")

@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
+from sparkdml.blocks.arrays_in import checked_block
 from sparkdml.blocks.block import CHUNK_BYTES, DENSE_FROM, Block
 from sparkdml.blocks.cells import NO_FOLD, Cells
 from sparkdml.blocks.sampling import Sampling
@@ -17,7 +18,6 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
 from sparkdml.engine.walks import walk
-from sparkdml.errors import DataError
 from sparkdml.optim.queries import Answer, EachPartition, LocalEpoch, PerPartition, Query, Sample, array_bytes
 
 
@@ -134,6 +134,10 @@ class Data(ABC):
 class LocalData(Data):
     """Arrays in this process, as rows of one or more partitions.
 
+    Raises
+    ------
+    ColumnTypeError, ColumnError, DataError : arrays that packing would refuse as columns, see `checked_block`.
+
     >>> data = LocalData(np.array([[1.0], [2.0]]), np.array([3.0, 5.0]))
     >>> data.statistics.mean
     array([1.5, 4. ])
@@ -149,17 +153,16 @@ class LocalData(Data):
         feature_names: Sequence[str] | None = None,
         partitions: int = 1,
     ) -> None:
-        X = csr_array(features) if issparse(features) else np.ascontiguousarray(features, float)
-        block = Block(X, np.asarray(label, float), weight, offset, fold)
+        names = tuple(feature_names or (f"x{j}" for j in range(np.shape(features)[-1])))
+        roles = {"label": label, "weight": weight, "offset": offset, "fold": fold}
+        block = checked_block(features, names, roles)
         self.has_offset = offset is not None
-        if not block.rows:
-            raise DataError("there are no rows: give at least one.")
         self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]
         self.partitions = partitions
         self._parts = [Cells.of(part) for part in self.blocks]
         self.cells = root(combine([((0, p), part) for p, part in enumerate(self._parts)], partitions), partitions)
         self.statistics = self.cells.total
-        self.feature_names = tuple(feature_names or (f"x{j}" for j in range(block.columns)))
+        self.feature_names = names
 
     @property
     def tasks(self) -> int:

@@ -4,7 +4,6 @@ import logging
 import math
 import time
 import uuid
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property, partial
@@ -12,10 +11,9 @@ from typing import Any
 
 from pyspark import RDD, SparkContext, StorageLevel
 from pyspark.sql import DataFrame
-from pyspark.sql.utils import is_remote
+from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
 
 from sparkdml.blocks.balance import Draw, draw
-from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.contents import table_of, told_uneven
 from sparkdml.blocks.means import feature_means
 from sparkdml.blocks.pack import SCHEMA, Plan, Report
@@ -28,12 +26,12 @@ from sparkdml.blocks.store import Handle
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.engine import tasks
 from sparkdml.engine.data import Data, Reading, root
+from sparkdml.engine.report import EMPTY, check_report
 from sparkdml.engine.tasks import Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, tree_aggregate
 from sparkdml.errors import (
     ColumnTypeError,
     DataError,
-    DataWarning,
     NonDeterministicSourceError,
     ParamError,
     ReleasedError,
@@ -45,7 +43,6 @@ logger = logging.getLogger("sparkdml")
 
 TASKS_PER_CORE = 4  # passes over more partitions than this are coalesced
 MAX_TASK_BYTES = 512 << 20  # but never so that a task reads more than this
-WARN_PARTITION_BYTES = 256 << 20
 DIRECT_BYTES = 4 << 20  # answers of less than this in all need no tree: a shuffle costs more than their transfer
 DRIVER_SHARE = 4  # answers may take one part in so many of what the driver can hold
 
@@ -101,7 +98,8 @@ def pack(
 
     Raises
     ------
-    ColumnError, ColumnTypeError : before any job.
+    ColumnError, ColumnTypeError : before any job; `df` is no DataFrame of Spark, or a streaming one.
+    SessionError : `df` is of Spark Connect.
     DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example.
 
     Examples
@@ -111,7 +109,9 @@ def pack(
     ...     data.statistics.count, data.feature_names
     (2, ('x',))
     """
-    if is_remote():
+    if not isinstance(df, DataFrame):
+        raise ColumnTypeError(f"a DataFrame of Spark, or data packed from one, is needed, not {type(df).__name__}.")
+    if not isinstance(df, ClassicDataFrame):
         raise SessionError("Spark Connect gives no access to partitions: fit in a classic Spark session.")
     if df.isStreaming:
         raise ColumnTypeError("a streaming DataFrame cannot be packed: write it to a table and pack that.")
@@ -184,6 +184,8 @@ class SparkData(Data):
         self._name = plan.name
         self._packed_once = False
         self.partitions = packed.getNumPartitions()
+        if not self.partitions:
+            raise DataError(EMPTY)
         self._context: SparkContext = packed.context
         self._packed = packed
         self._handles = packed.map(tasks.unchanged).persist(StorageLevel.MEMORY_AND_DISK)
@@ -345,30 +347,3 @@ class SparkData(Data):
         if self._a_pass is None:
             raise ReleasedError("these packed data were released: pack the DataFrame again.")
         return self._a_pass
-
-
-def check_report(report: Report, columns: Columns, skip: bool) -> None:
-    """Raise `DataError` unless there are rows that a model can be fitted to."""
-    if len(report.sizes) > 1:
-        parts = [f"{size} (first in partition {p})" for size, (_, p) in sorted(report.sizes.items())]
-        raise DataError(
-            f"column {columns.features[0]!r} has vectors of several sizes, {', '.join(parts)}: every vector of the "
-            "column must have the same size."
-        )
-    if violations := report.violations.fatal(skip):
-        raise DataError(violations.sentence())
-    statistics = report.statistics
-    if statistics is None or statistics.count == 0:
-        why = f"all {report.rows_seen:,} were skipped: {report.violations.sentence()}" if report.rows_seen else ""
-        raise DataError(f"there are no rows to fit: {why or 'the DataFrame is empty.'}")
-    if statistics.weight == 0.0:
-        weight = columns.roles["weight"]
-        raise DataError(f"all {statistics.count:,} weights in column {weight!r} are zero: one must be positive.")
-    largest = max(content.nbytes for content in report.contents)
-    if largest > WARN_PARTITION_BYTES:
-        warnings.warn(
-            f"the largest partition takes {largest >> 20:,} MB, more than {WARN_PARTITION_BYTES >> 20} MB: "
-            "a larger numPartitions spreads the work better.",
-            DataWarning,
-            stacklevel=4,
-        )

@@ -61,7 +61,7 @@ class Semidefinite:
         if self.factor is None:
             return None
         found = np.zeros((self.size, self.size))
-        lower, _ = linalg.lapack.dpotri(self.factor[0], lower=1)
+        lower = linalg.lapack.dpotri(self.factor[0], lower=1)[0] if len(self.free) else self.factor[0]  # it takes none
         both = np.tril(lower) + np.tril(lower, -1).T
         found[np.ix_(self.free, self.free)] = both * np.outer(self.unit, self.unit)
         return found

@@ -288,11 +288,11 @@ class GeneralizedLinearRegressionModel(LinearModel, RegressionModel[Vector], Gen
 
     def _twin_params(self) -> dict[str, Any]:
         """A negative binomial mean is that of a Poisson family with the same link, which pyspark.ml has."""
-        names = ("family", "variancePower", "offsetCol", "fitIntercept")
+        names = ("family", "offsetCol", "fitIntercept")
         found = super()._twin_params() | {name: self.getOrDefault(name) for name in names if self.isDefined(name)}
         link = self._loss().link_function
         if found["family"] == "tweedie":
-            return found | {"linkPower": link.power}  # type: ignore[attr-defined]
+            return found | {"variancePower": self.getVariancePower(), "linkPower": link.power}  # type: ignore[attr-defined]
         family = "poisson" if found["family"] == "negativeBinomial" else found["family"]
         return found | {"family": family, "link": link.name}
 

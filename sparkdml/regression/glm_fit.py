@@ -9,7 +9,7 @@ from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start, continued, minimize, minimize_warm
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.losses import GeneralizedLinear
-from sparkdml.optim.penalties import L1, L2, ElasticNet
+from sparkdml.optim.penalties import ElasticNet
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Goodness, GoodnessSums, GradientSums
 from sparkdml.optim.solvers import EarlyStopping, Lbfgs
@@ -129,8 +129,9 @@ def _null_weight(problem: Problem) -> float:
 
 def _in_units(problem: Problem, factor: float) -> Problem:
     """The same problem with a penalty so many times as strong."""
-    penalty = problem.penalty
-    return replace(problem, penalty=ElasticNet(L1(factor * penalty.l1.strength), L2(factor * penalty.l2.strength)))
+    l1, l2 = problem.penalty.l1, problem.penalty.l2
+    penalty = ElasticNet(replace(l1, strength=factor * l1.strength), replace(l2, strength=factor * l2.strength))
+    return replace(problem, penalty=penalty)
 
 
 def _next(units: Sequence[float], weights: Sequence[float]) -> float:

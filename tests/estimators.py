@@ -1,0 +1,124 @@
+"""The estimators that the laws of robustness run over. A new family adds one entry to `ESTIMATORS`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pyspark.ml.linalg import Vectors
+from scipy.optimize import minimize
+from scipy.special import expit, logsumexp
+
+from sparkdml.classification import LogisticRegression
+from sparkdml.regression import LinearRegression
+
+N, D = 60, 3
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, D))
+Z = X @ [1.0, -1.0, 0.5] + 0.3  # the margins that labels are drawn from
+
+
+@dataclass(frozen=True)
+class Family:
+    """An estimator as the laws see it.
+
+    Attributes
+    ----------
+    cls : the class.
+    draw : labels from margins (n,) and a generator.
+    loss : of a row, of labels (n,) and margins (n,), written down without the library: (n,).
+    params : with which it is made; the laws add to them.
+    solvers : that it is to be tried with.
+    wrong : labels outside of its domain, and what an error says of each; none where every number is a label.
+    classes : the labels, of a classifier.
+    outputs : margins a row; margins are (n, outputs) where there are several.
+    scaled : of labels times a number c, the margins: of (margins, c); None where labels have no unit.
+    """
+
+    cls: Callable[..., Any]
+    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    loss: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    params: dict[str, Any] = field(default_factory=dict)
+    solvers: tuple[str, ...] = ("auto", "l-bfgs", "gd")
+    wrong: dict[float, str] = field(default_factory=dict)
+    classes: tuple[float, ...] = ()
+    scaled: Callable[[np.ndarray, float], np.ndarray] | None = None
+    outputs: int = 1
+
+    def make(self, **params: Any) -> Any:
+        """The estimator, with more Params or others."""
+        return self.cls(**{**self.params, **params})
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the rows `X`."""
+        return self.draw(Z, np.random.default_rng(1))
+
+    def objective(self, model: Any, features: np.ndarray, label: np.ndarray) -> float:
+        """The mean loss of a model."""
+        return float(np.mean(self.loss(label, margins(model, features))))
+
+    def best(self, features: np.ndarray, label: np.ndarray) -> float:
+        """The smallest mean loss, by SciPy."""
+        A = np.column_stack([features, np.ones(len(features))])
+
+        def mean(theta: np.ndarray) -> float:
+            return float(np.mean(self.loss(label, (A @ theta.reshape(A.shape[1], -1)).squeeze())))
+
+        found = minimize(mean, np.zeros(A.shape[1] * self.outputs), method="BFGS", options={"gtol": 1e-9})
+        return float(minimize(mean, found.x, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-14}).fun)
+
+
+ESTIMATORS: dict[str, Family] = {
+    "linear": Family(
+        LinearRegression,
+        draw=lambda z, rng: z + rng.normal(size=len(z)),
+        loss=lambda y, z: (y - z) ** 2 / 2,
+        solvers=("auto", "normal", "newton", "l-bfgs", "gd"),
+        scaled=lambda z, c: c * z,
+    ),
+    "logistic": Family(
+        LogisticRegression,
+        draw=lambda z, rng: (rng.random(len(z)) < expit(z)).astype(float),
+        loss=lambda y, z: np.logaddexp(0.0, z) - y * z,
+        params={"family": "binomial"},
+        wrong={0.5: "such as 0.5", -1.0: "such as -1", 3.0: "such as 3"},
+        classes=(0.0, 1.0),
+    ),
+    "multinomial": Family(
+        LogisticRegression,
+        draw=lambda z, rng: (
+            np.argmax(np.column_stack([z, 0.3 - 0.0 * z, -z]) + rng.gumbel(size=(len(z), 3)), axis=1) * 1.0
+        ),
+        loss=lambda y, z: logsumexp(z, axis=1) - z[np.arange(len(y)), y.astype(int)],
+        params={"family": "multinomial"},
+        wrong={0.5: "such as 0.5", -1.0: "such as -1"},
+        classes=(0.0, 1.0, 2.0),
+        outputs=3,
+    ),
+}
+CASES = [(name, solver) for name, family in ESTIMATORS.items() for solver in family.solvers]
+
+
+def weights(model: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The coefficients (C, d) and the intercepts (C,) of a model of C margins."""
+    if hasattr(model, "coefficientMatrix"):
+        return model.coefficientMatrix.toArray(), model.interceptVector.toArray()
+    return model.coefficients.toArray()[None], np.array([model.intercept])
+
+
+def parameters(model: Any) -> np.ndarray:
+    """All numbers of a model."""
+    return np.concatenate([part.ravel() for part in weights(model)])
+
+
+def margins(model: Any, features: np.ndarray) -> np.ndarray:
+    """What a model gives each row before its link, (n,), or (n, C) whose rows sum to zero."""
+    w, b = weights(model)
+    found: np.ndarray = features @ w.T + b
+    return found[:, 0] if len(b) == 1 else found - found.mean(axis=1, keepdims=True)
+
+
+def predictions(model: Any, features: np.ndarray) -> np.ndarray:
+    """What `predict` says of each row, (n,)."""
+    return np.array([model.predict(Vectors.dense(x)) for x in features])

@@ -1,0 +1,186 @@
+"""Numbers at the ends of float64's range: every estimator gives the right model, or says what to change. No Spark.
+
+Warnings are errors, NumPy's too; those that the library publishes are told by name.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from estimators import CASES, ESTIMATORS, Family, N, X, margins, predictions
+from pyspark.ml.linalg import Vectors
+
+from sparkdml import LocalData
+from sparkdml.errors import ConvergenceWarning, DataError, DataWarning, DivergenceError
+
+EXACT = {"tol": 1e-8, "maxIter": 500}
+
+
+def fitted(family: Family, features: np.ndarray, label: np.ndarray, weight: Any = None, **params: Any) -> Any:
+    """The model of rows; warnings of the data, and none else, are let pass."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        return family.make(**{**EXACT, **params}).fit(LocalData(features, label, weight))
+
+
+PLAIN: dict[tuple[str, str], Any] = {}
+
+
+def plain(name: str, solver: str) -> Any:
+    """The model of the rows as they are."""
+    if (name, solver) not in PLAIN:
+        PLAIN[name, solver] = fitted(ESTIMATORS[name], X, ESTIMATORS[name].labels, solver=solver)
+    return PLAIN[name, solver]
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_no_model_is_better_than_the_fitted_one(name: str, solver: str) -> None:
+    family = ESTIMATORS[name]
+    best = family.best(X, family.labels)
+    assert family.objective(plain(name, solver), X, family.labels) <= best + 1e-10 * abs(best)
+
+
+# What changes no margin: the units and the origin of the columns, columns that tell nothing new, the unit of weights.
+
+ONES = np.ones(N)
+ALIKE: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
+    "columns times 1e150": (X * 1e150, None),
+    "columns times 1e-150": (X * 1e-150, None),
+    "columns of very different units": (X * [1e-150, 1.0, 1e150], None),
+    "columns about 1e6": (X + 1e6, None),
+    "a constant column": (np.column_stack([X, np.full(N, 1e6)]), None),
+    "a column twice": (np.column_stack([X, X[:, 0]]), None),
+    "a sum of columns": (np.column_stack([X, X @ [1.0, 2.0, 3.0] - 7.0]), None),
+    "weights of 1e-300": (X, ONES * 1e-300),
+    "weights of 1e300": (X, ONES * 1e300),
+    "rows of weight 1e-300 beside those of weight 1e5": (np.vstack([X, X[::-1]]), np.repeat([1e5, 1e-300], N)),
+}
+
+
+@pytest.mark.parametrize("change", ALIKE)
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_what_tells_nothing_new_changes_no_margin(name: str, solver: str, change: str) -> None:
+    features, weight = ALIKE[change]
+    label = np.resize(ESTIMATORS[name].labels, len(features))
+    found = margins(fitted(ESTIMATORS[name], features, label, weight, solver=solver), features)
+    np.testing.assert_allclose(found[:N], margins(plain(name, solver), X), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e-150, 1e-6, 1e6, 1e150])
+@pytest.mark.parametrize(("name", "solver"), [case for case in CASES if ESTIMATORS[case[0]].scaled])
+def test_labels_may_have_any_unit(name: str, solver: str, factor: float) -> None:
+    family = ESTIMATORS[name]
+    found = margins(fitted(family, X, family.labels * factor, solver=solver), X)
+    assert family.scaled is not None
+    expected = family.scaled(margins(plain(name, solver), X), factor)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+# What is left to no solver: numbers whose squares, or sums, are none.
+
+BEYOND: dict[str, tuple[np.ndarray, np.ndarray | None, str]] = {
+    "a column of 1e200": (X * [1.0, 1e200, 1.0], None, "column 'x1' reaches .*e.20., whose square overflows"),
+    "a column of 1e-200": (X * [1.0, 1e-200, 1.0], None, "column 'x1' varies, between .*squares underflow"),
+    "weights of 1e308": (X, ONES * 1e308, "weights of the rows sum to inf"),
+    "a weight of 1e308": (X, np.where(np.arange(N) == 0, 1e308, 1.0), "weights, 1e.308 in all, overflows"),
+    "weights of 1e-320": (X, ONES * 1e-320, "weights of the rows sum to .*e-319"),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_what_no_sum_can_hold_is_refused(name: str, case: str) -> None:
+    features, weight, told = BEYOND[case]
+    with pytest.raises(DataError, match=told):
+        ESTIMATORS[name].make().fit(LocalData(10.0 * features, ESTIMATORS[name].labels, weight))
+
+
+@pytest.mark.parametrize("name", [name for name, family in ESTIMATORS.items() if family.scaled])
+@pytest.mark.parametrize(("factor", "told"), [(1e200, "'label' reaches .*overflows"), (1e-200, "'label' varies")])
+def test_labels_whose_squares_are_no_numbers_are_refused(name: str, factor: float, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        ESTIMATORS[name].make().fit(LocalData(X, ESTIMATORS[name].labels * factor))
+
+
+# What can be fitted but is hardly meant.
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_column_of_rounding_and_a_row_of_all_the_weight_are_told(name: str) -> None:
+    family = ESTIMATORS[name]
+    steps = np.column_stack([X, 1e6 + 1e-10 * np.round(X[:, 0])])
+    with pytest.warns(DataWarning, match="column 'x3' varies by .* about 1e.06, which is mostly rounding"):
+        family.make().fit(LocalData(steps, family.labels))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = family.make().fit(LocalData(X, family.labels, np.where(np.arange(N) == 0, 1e300, 1.0)))
+    assert {each.category for each in caught} <= {DataWarning, ConvergenceWarning}
+    assert any("one row has all of the weight" in str(each.message) for each in caught)
+    assert np.isfinite(margins(model, X)).all()
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_one_label_alone_is_told_and_predicted(name: str, solver: str) -> None:
+    family = ESTIMATORS[name]
+    for label in family.classes or (float(family.labels[0]),):
+        with pytest.warns(DataWarning, match=f"every label is {label:g}"):
+            model = family.make(solver=solver).fit(LocalData(X, np.full(N, label)))
+        np.testing.assert_allclose(predictions(model, X), label, rtol=1e-6)
+        with pytest.warns(DataWarning, match=f"every label is {label:g}"):
+            single = family.make(solver=solver).fit(LocalData(X[:1], np.full(1, label)))
+        np.testing.assert_allclose(predictions(single, X), label, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_a_row_alone_without_an_intercept_is_no_trouble(
+    name: str, solver: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = fitted(ESTIMATORS[name], X[:1], ESTIMATORS[name].labels[:1], solver=solver, fitIntercept=False)
+    assert not margins(model, X).any()
+    assert capfd.readouterr() == ("", "")  # LAPACK writes of matrices without columns
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_more_columns_than_rows_leave_nothing_unexplained(name: str, solver: str) -> None:
+    family = ESTIMATORS[name]
+    wide = np.random.default_rng(3).normal(size=(6, 9))
+    label = np.resize(family.classes, 6) if family.classes else family.labels[:6]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of classes that planes separate
+        model = fitted(family, wide, label, solver=solver, maxIter=100, tol=1e-9)
+    np.testing.assert_allclose(predictions(model, wide), label, rtol=1e-5)
+
+
+@pytest.mark.parametrize("apart", [1.0, 1e4])
+@pytest.mark.parametrize(("name", "solver"), [case for case in CASES if ESTIMATORS[case[0]].classes])
+def test_separable_classes_are_separated(name: str, solver: str, apart: float) -> None:
+    family = ESTIMATORS[name]
+    label = np.resize(family.classes, N)
+    far = X + apart * 10.0 * label[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = fitted(family, far, label, solver=solver, maxIter=100)
+    np.testing.assert_array_equal(predictions(model, far), label)
+
+
+STARTED = [(name, solver) for name, solver in CASES if solver != "normal" and ESTIMATORS[name].outputs == 1]
+
+
+@pytest.mark.parametrize(("name", "solver"), STARTED)
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_a_start_at_margins_of_ten_thousand_is_left_or_told(name: str, solver: str, size: float) -> None:
+    family = ESTIMATORS[name]
+    near = plain(name, solver)
+    far = type(near)(Vectors.dense(size * near.coefficients.toArray()), near.intercept, near.featureNames)
+    assert not np.isnan(predictions(far, X)).any()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model = family.make(solver=solver, initialModel=far, maxIter=100, tol=1e-9).fit(LocalData(X, family.labels))
+        except DivergenceError:
+            return
+    assert {each.category for each in caught} <= {ConvergenceWarning}
+    assert model.summary.converged == (not caught)
+    if model.summary.converged:
+        np.testing.assert_allclose(margins(model, X), margins(near, X), atol=1e-4)
