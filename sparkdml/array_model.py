@@ -86,6 +86,15 @@ class ArrayClassifier(ArrayModel):
         return np.where(np.isnan(p[:, 1]), np.nan, best)
 
 
+class ArrayMargins(ArrayModel):
+    """A fitted support vector machine, which knows no probabilities."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each row, (n,): 1.0 where its margin is above the threshold; NaN for a row with a NaN."""
+        z = self.margins(X)[:, 0]
+        return np.where(np.isnan(z), np.nan, z > self.params["threshold"])
+
+
 class ArrayGeneralizedLinear(ArrayModel):
     """A fitted generalized linear model: the mean g^-1(z) of the label."""
 
@@ -117,6 +126,7 @@ def _threshold(params: Mapping[str, Any]) -> float:
 KINDS: dict[str, type[ArrayModel]] = {
     "LinearRegressionModel": ArrayModel,
     "LogisticRegressionModel": ArrayClassifier,
+    "LinearSVCModel": ArrayMargins,
     "GeneralizedLinearRegressionModel": ArrayGeneralizedLinear,
 }
 

@@ -39,7 +39,7 @@ from sparkdml.inference import CLASSICAL, check_errors, check_room, measure_cova
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
-from sparkdml.optim.solvers import EarlyStopping, Solver, check_admissible, check_aggregation
+from sparkdml.optim.solvers import EarlyStopping, Smoothing, Solver, check_admissible, check_aggregation
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
@@ -106,6 +106,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     def _solver_for(self, name: str, statistics: Statistics, problem: Problem) -> Solver:
         """The solver of a name, with the Params that it has."""
         solver = make_solver(self, name, statistics.count, len(problem.start))
+        if not problem.loss.smooth:
+            solver = Smoothing(tol=solver.tol, max_iter=solver.max_iter, inner=solver)
         return EarlyStopping(inner=solver, patience=self.getOrDefault("patience")) if self._stops_early() else solver
 
     @abstractmethod
@@ -187,10 +189,11 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         return model
 
     def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-        """The raw coefficients (C, d) and intercepts (C,) of the model of a fit."""
+        """The raw coefficients (C, d) and intercepts (C,) of the model of a fit, without the constants of the loss."""
         assert fit.state.point is not None
         w, b = fit.problem.solution(fit.state.point.theta)
-        return w.T, b + self._intercept_shift(data)
+        free = fit.problem.loss.margins - fit.problem.loss.constants
+        return w[:, :free].T, b[:free] + self._intercept_shift(data)
 
     def _initial_model(self) -> Any:
         return self.getOrDefault("initialModel") if self.isDefined("initialModel") else None
@@ -210,8 +213,12 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             raise ColumnError("initialModel has none of the features: it knows {}, and these are {}.".format(*names))
         new = np.zeros(len(model._intercepts))
         w = np.array([known.get(name, new) for name in data.feature_names])
-        b = model._intercepts - self._intercept_shift(data)
+        b = np.append(model._intercepts - self._intercept_shift(data), self._known_constants(model, problem))
         return problem.starting_from(w, b if known.keys() <= set(data.feature_names) else None), solver
+
+    def _known_constants(self, model: Any, problem: Problem) -> np.ndarray:
+        """What a model knows of the constants of the loss, (0,) if nothing."""
+        return np.empty(0)
 
     def _trained_rows(self, data: Data) -> DataFrame | None:
         """The table of the rows that trained, where it is at hand: rows that packing drew are marked nowhere."""

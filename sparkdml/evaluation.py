@@ -13,7 +13,16 @@ from pyspark.sql import functions as F
 from scipy.integrate import trapezoid
 
 from sparkdml.blocks.schema import find_type, numbers_of, quoted, resolve_columns, select_columns
-from sparkdml.blocks.scored import SCHEMA, Score, Scored, ScoredClasses, ScoredManyClasses, ScoredNumbers, Scorer
+from sparkdml.blocks.scored import (
+    SCHEMA,
+    Score,
+    Scored,
+    ScoredClasses,
+    ScoredManyClasses,
+    ScoredMargins,
+    ScoredNumbers,
+    Scorer,
+)
 from sparkdml.blocks.stats import MAX_CLASSES
 from sparkdml.blocks.violations import Violations
 from sparkdml.errors import DataError
@@ -109,6 +118,8 @@ class ClassMetrics:
 @dataclass(frozen=True, eq=False)
 class BinaryMetrics(ClassMetrics):
     """Sums over the rows of labels y of {0, 1}, probabilities p of a 1, predicted classes and weights s.
+
+    In place of the probabilities there may be margins, of which log_loss and bias are not known.
 
     Attributes
     ----------
@@ -243,30 +254,33 @@ def binary_metrics(
     predictions: DataFrame,
     label: str,
     prediction: str,
-    probability: str,
+    score: str,
     weight: str | None = None,
     skip: bool = False,
+    margins: bool = False,
 ) -> BinaryMetrics:
-    """The metrics of a DataFrame of predicted classes and probabilities, by one job.
+    """The metrics of a DataFrame of predicted classes and scores, by one job.
 
     Parameters
     ----------
-    probability : a column of vectors, whose second number is the probability of a 1, or of this number alone.
+    score : a column of vectors, whose second number is the probability of a 1, or of this number alone.
+    margins : the scores are margins, any real numbers, instead of probabilities.
 
     Raises as `regression_metrics` does, and DataError where a label is neither 0 nor 1.
     """
-    if isinstance(find_type(predictions.schema, probability), VectorUDT):
-        of_one = numbers_of(quoted(probability))[1].alias(probability)
+    if isinstance(find_type(predictions.schema, score), VectorUDT):
+        of_one = numbers_of(quoted(score))[1].alias(score)
         predictions = predictions.select(*map(quoted, filter(None, (label, prediction, weight))), of_one)
-    scored = total_of(ScoredClasses, predictions, [probability, prediction], label, weight, skip)
+    kind = ScoredMargins if margins else ScoredClasses
+    scored = total_of(kind, predictions, [score, prediction], label, weight, skip)
     require_binary(scored.moments.labels, label)
     p, _, y = scored.moments.mean
     return BinaryMetrics(
         scored.moments.count,
         scored.moments.weight,
         float(y),
-        scored.log_loss / scored.moments.weight,
-        float(p - y),
+        None if margins else scored.log_loss / scored.moments.weight,
+        None if margins else float(p - y),
         scored.confusion,
         scored.scores.values[::-1].copy(),
         scored.scores.weights[::-1].copy(),

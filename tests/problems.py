@@ -57,6 +57,9 @@ def glm_losses() -> dict[str, GeneralizedLinear]:
 
 GLM_LOSSES = glm_losses()
 ALL_LOSSES: dict[str, Loss] = {**LOSSES, TwoMargins.name: TwoMargins(), Softmax.name: Softmax(3)}
+# Those whose best constant prediction is the mean, and whose gradient is the prediction minus the label.
+OF_THE_MEAN = {name: loss for name, loss in ALL_LOSSES.items() if name not in ("huber", "quantile", "hinge")}
+CANONICAL = {name: LOSSES[name] for name in ("squaredError", "logistic")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +124,10 @@ def standardized(
     mean, deviation = statistics.center[:-1], np.sqrt(statistics.variance[:-1])
     center = mean if intercept else np.zeros_like(mean)
     scale = deviation if intercept else np.hypot(deviation, mean)
-    coefficients = len(scale) * loss.margins
-    penalized = np.append(np.ones(coefficients), np.zeros(loss.margins * intercept))
-    start = np.zeros(len(penalized))
-    start[coefficients:] = loss.link(statistics.center[-1])[: loss.margins * intercept]
+    average = loss.link(statistics.center[-1])[0 if intercept else loss.margins - loss.constants :]
+    coefficients = len(scale) * (loss.margins - loss.constants)
+    penalized = np.append(np.ones(coefficients), np.zeros(len(average)))
+    start = np.append(np.zeros(coefficients), average)
     penalty = ElasticNet(L1(l1 * penalized), L2(l2 * penalized))
     return Problem(loss, penalty, center, scale, intercept, start, statistics.center, fold)
 

@@ -151,6 +151,17 @@ def test_classes_get_weights_and_a_column_says_which_rows_validate(run: Run, tmp
         assert (refused.code, told in refused.result["error"]) == (64, True)
 
 
+def test_a_support_vector_machine_is_trained_predicts_and_is_evaluated(run: Callable[..., Any], tmp_path: Path) -> None:
+    trained = run("train_svc", "--reg-param", "0.1", "--loss", "squaredHinge", "--output", tmp_path / "model")
+    assert (trained.code, trained.result["converged"]) == (0, True)
+    assert set(trained.result["metrics"]) == {"auc", "auc_pr", "accuracy", "precision", "recall", "f1"}
+    argv = ("--model", tmp_path / "model", "--input", SAMPLE)
+    evaluated = run("evaluate", *argv, "--output", tmp_path / "metrics", "--plots")
+    assert evaluated.result["metrics"] == pytest.approx(trained.result["metrics"])
+    assert {path.name for path in (tmp_path / "metrics").glob("*.png")} == {"roc.png", "precision_recall.png"}
+    assert run("predict", *argv, "--output", tmp_path / "predicted").code == 0
+
+
 def test_a_job_of_more_than_two_classes(run: Run, spark: SparkSession, tmp_path: Path) -> None:
     argv = ("--input", SAMPLE, "--label", "size", "--reg-param", "0.01", "--lower-bounds-on-coefficients", "-0.5")
     argv += ("--features", "mean_texture,mean_smoothness,mean_area", "--output", tmp_path / "model")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import PENALTIES, Rows, design, random_features, standardized, theta_of
+from problems import CANONICAL, PENALTIES, Rows, design, random_features, standardized, theta_of
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkdml import pack
@@ -42,7 +42,7 @@ SOLVED["barzilaiBorwein"] = RuleDescent(**LIMITS, learning_rate="barzilaiBorwein
 
 every_solver = pytest.mark.parametrize("inner", SOLVED.values(), ids=SOLVED.keys())
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES)
-every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+every_loss = pytest.mark.parametrize("loss", CANONICAL.values(), ids=CANONICAL.keys())
 
 
 def noisy_rows(loss: Loss, n: int = 90, d: int = 20) -> Rows:

@@ -273,6 +273,7 @@ VALUES = {
     "validationFraction": 0.25,
     "patience": 3,
     "seed": 7,
+    "quantile": 0.75,
     "lowerBoundsOnCoefficients": Matrices.dense(2, 2, [0.0, -1.0, float("-inf"), 2.0]),
     "upperBoundsOnCoefficients": 3.5,
     "lowerBoundsOnIntercepts": Vectors.dense(float("-inf"), 1.0),

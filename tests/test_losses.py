@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from problems import ALL_LOSSES, GLM_LOSSES
+from problems import ALL_LOSSES, GLM_LOSSES, OF_THE_MEAN
 from scipy import stats
 from scipy.optimize import minimize as scipy_minimize
 
-from sparkdml.optim.losses import LOSSES, GeneralizedLinear, Loss, Softmax
+from sparkdml.optim.losses import LOSSES, GeneralizedLinear, Huber, Loss, Quantile, Softmax
 
 CANDIDATES = np.array([-1e3, -2.5, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0, 7.0, 1e3])
 STEP = 1e-3
@@ -35,7 +35,8 @@ EVERY_LOSS = ALL_LOSSES | GLM_LOSSES
 
 @pytest.fixture(params=sorted(EVERY_LOSS))
 def loss(request: pytest.FixtureRequest) -> Loss:
-    return EVERY_LOSS[request.param]
+    """Those with a kink are smooth above it."""
+    return EVERY_LOSS[request.param].smoothed(0.5)
 
 
 @pytest.fixture
@@ -86,6 +87,7 @@ def test_the_inverse_link_inverts_the_link(loss: Loss) -> None:
     np.testing.assert_allclose(loss.inverse_link(loss.link(means)), means, rtol=1e-14)
 
 
+@pytest.mark.parametrize("loss", (OF_THE_MEAN | GLM_LOSSES).values(), ids=OF_THE_MEAN | GLM_LOSSES)
 def test_the_link_of_the_mean_is_the_best_constant_prediction(loss: Loss) -> None:
     y = labels(loss)
     if isinstance(loss, GeneralizedLinear):
@@ -150,6 +152,48 @@ def test_a_mean_at_the_end_of_its_range_has_a_finite_margin_that_says_so() -> No
     loss, ends = LOSSES["logistic"], np.array([0.0, 1.0])
     np.testing.assert_allclose(loss.inverse_link(loss.link(ends)), ends, atol=3e-16)
     assert np.all(loss.value(ends, loss.link(ends)) < 3e-16)
+
+
+KINKED = [loss for loss in LOSSES.values() if not loss.smooth] + [Quantile(quantile=0.9)]
+TWO_CLASSES = [name for name in LOSSES if not LOSSES[name].domain(np.array([0.5]))[0]]
+
+
+@pytest.mark.parametrize("loss", KINKED, ids=repr)
+@pytest.mark.parametrize("width", [1e-3, 0.5, 20.0])
+def test_a_smooth_loss_lies_above_the_one_with_a_kink_and_grows_with_its_width(loss: Loss, width: float) -> None:
+    y = np.repeat(labels(loss), 200)
+    z = np.random.default_rng(3).normal(0.0, 3.0, (len(y), 1))
+    exact, smooth, wider = (each.value(y, z) for each in (loss, loss.smoothed(width), loss.smoothed(1.001 * width)))
+    assert loss.smoothed(0.0) == loss and loss.smoothed(width).smooth and not loss.smooth
+    assert np.all((exact <= smooth) & (smooth <= exact + width * np.log(2.0) * (1.0 + 1e-12)))
+    assert np.all(smooth <= wider)
+    # the line through both, at the width zero, is the line of the slope of the smooth loss, or below it
+    other = np.random.default_rng(4).normal(0.0, 3.0, (len(y), 1))
+    tangent = smooth - 1e3 * (wider - smooth) + (loss.smoothed(width).gradient(y, z) * (other - z))[:, 0]
+    assert np.all(tangent <= loss.value(y, other) + 1e-10)
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.75])
+def test_the_best_constant_of_the_quantile_loss_is_the_quantile(q: float) -> None:
+    y = np.random.default_rng(0).exponential(size=101)
+    mean_loss = [float(np.mean(Quantile(quantile=q).value(y, np.full((101, 1), each)))) for each in y]
+    assert y[np.argmin(mean_loss)] == pytest.approx(np.quantile(y, q, method="inverted_cdf"))
+
+
+@pytest.mark.parametrize("name", TWO_CLASSES)
+def test_exchanging_the_two_classes_is_exchanging_the_sign_of_the_margin(name: str) -> None:
+    y, z = np.repeat([0.0, 1.0], 20), np.random.default_rng(5).normal(0.0, 3.0, (40, 1))
+    loss = LOSSES[name].smoothed(0.1)
+    np.testing.assert_allclose(loss.value(y, z), loss.value(1.0 - y, -z), atol=1e-14)
+
+
+def test_hubers_scale_is_that_of_squares_within_epsilon_and_must_be_positive() -> None:
+    loss, y = Huber(epsilon=2.0), np.array([0.0, 1.0])
+    with_scale = np.array([[0.5, 0.5], [-0.2, 3.0]])
+    r, sigma = y - with_scale[:, 0], with_scale[:, 1]
+    np.testing.assert_allclose(loss.value(y, with_scale), (sigma + r**2 / sigma) / 2.0)
+    assert np.all(np.isinf(loss.value(y, np.array([[0.5, 0.0], [0.5, -1.0]]))))
+    np.testing.assert_allclose(loss.value(2.0 * y, 2.0 * with_scale), 2.0 * loss.value(y, with_scale))
 
 
 # Generalized linear models.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from problems import (
+    CANONICAL,
     GLM_LOSSES,
     PENALTIES,
     Rows,
@@ -30,7 +31,7 @@ DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
 EXACT = [name for name in SOLVERS if name != "sgd"]  # which ends near the optimum, see below
 ITERATIVE = [name for name in EXACT if name != "normal"]
 
-PAIRS = [(solver, loss) for loss in LOSSES for solver in EXACT if LOSSES[loss].quadratic or solver != "normal"]
+PAIRS = [(solver, loss) for loss in CANONICAL for solver in EXACT if CANONICAL[loss].quadratic or solver != "normal"]
 
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
 every_exact_solver = pytest.mark.parametrize("solver", EXACT)
@@ -126,7 +127,7 @@ def test_a_fold_left_out_is_as_if_its_rows_were_not_there(solver: str, penalty: 
         np.testing.assert_allclose(theta_of(solve(marked, problem, solver)), theta_of(expected), atol=1e-8)
 
 
-@pytest.mark.parametrize(("solver", "loss"), [*PAIRS, *(("sgd", loss) for loss in LOSSES)])
+@pytest.mark.parametrize(("solver", "loss"), [*PAIRS, *(("sgd", loss) for loss in CANONICAL)])
 @every_penalty
 @pytest.mark.parametrize("fold", [-1, 1])
 def test_weights_of_classes_are_weights_of_rows(solver: str, loss: str, penalty: str, fold: int) -> None:

@@ -70,15 +70,18 @@ class ScoredClasses:
     confusion: Any  # sum s of each label (rows) and predicted class (columns), (2, 2)
 
     @classmethod
-    def of(cls, block: Block) -> "ScoredClasses":
+    def of(cls, block: Block) -> Self:
         """The sums of a block."""
-        p, predicted = np.asarray(block.features).T
+        score, predicted = np.asarray(block.features).T
         y, s = block.label, block.weights
-        inside = np.clip(p, EPS, 1.0 - EPS)
         of_class = [y == 0.0, y == 1.0]
         confusion = [[s @ (rows & (predicted == k)) for k in (0.0, 1.0)] for rows in of_class]
-        log_loss = -float(s @ (xlogy(y, inside) + xlog1py(1.0 - y, -inside)))
-        return cls(Statistics.of(block), Scores.of(p, y, s), log_loss, np.array(confusion))
+        return cls(Statistics.of(block), Scores.of(score, y, s), cls._log_loss(score, y, s), np.array(confusion))
+
+    @staticmethod
+    def _log_loss(p: np.ndarray, y: np.ndarray, s: np.ndarray) -> float:
+        inside = np.clip(p, EPS, 1.0 - EPS)
+        return -float(s @ (xlogy(y, inside) + xlog1py(1.0 - y, -inside)))
 
     def merge(self, other: Self) -> Self:
         """The sums of both."""
@@ -88,6 +91,14 @@ class ScoredClasses:
             self.log_loss + other.log_loss,
             self.confusion + other.confusion,
         )
+
+
+class ScoredMargins(ScoredClasses):
+    """The same of rows whose score is no probability but a margin, of which there is no log loss: it is zero."""
+
+    @staticmethod
+    def _log_loss(p: np.ndarray, y: np.ndarray, s: np.ndarray) -> float:
+        return 0.0
 
 
 @dataclass(frozen=True, eq=False)

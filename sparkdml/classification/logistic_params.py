@@ -1,41 +1,18 @@
 """The Params of logistic regression."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasSolver, HasThreshold, HasThresholds
 
 from sparkdml.bounds import HasBounds
+from sparkdml.classification.class_weight import HasClassWeight, told_classes
 from sparkdml.errors import ParamError
 from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
 
 FAMILIES = ("auto", "binomial", "multinomial")
 SOLVERS = ("auto", "newton", "irls", "l-bfgs", "gd", "sgd", "local-sgd")
-
-
-def class_weight(value: Any) -> str | dict[float, float]:
-    """The value of classWeight: "balanced", or the weight of each class, also as text; what is wrong is refused.
-
-    >>> class_weight({1: 5}), class_weight("0=0.5,1=2")
-    ({1.0: 5.0}, {0.0: 0.5, 1.0: 2.0})
-    """
-    if value == "balanced":
-        return "balanced"
-    if not isinstance(value, str | Mapping):
-        raise TypeError(f"classWeight={value!r} is neither text nor a dictionary")
-    pairs = value.items() if isinstance(value, Mapping) else [each.split("=") for each in value.split(",")]
-    try:
-        found = {float(label): float(weight) for label, weight in pairs}
-    except (TypeError, ValueError):
-        raise ParamError(
-            f"classWeight={value!r} is neither 'balanced' nor weights of labels, such as {{0: 1, 1: 5}} or '0=1,1=5'."
-        ) from None
-    for label, weight in found.items():
-        if not 0.0 <= weight < math.inf:
-            raise ParamError(f"classWeight has the weight {weight:g} for label {label:g}: it must be zero or more.")
-    return found
 
 
 class LogisticRegressionParams(
@@ -46,6 +23,7 @@ class LogisticRegressionParams(
     HasThresholds,
     HasRawPredictionCol,
     HasSampling,
+    HasClassWeight,
     HasStandardErrors,
     HasBounds,
 ):
@@ -73,13 +51,6 @@ class LogisticRegressionParams(
         "a number for each class, whose probabilities are divided by them: of 2, t0, t1 is the threshold "
         "t1 / (t0 + t1).",
         _thresholds,
-    )
-
-    classWeight: Param[Any] = Param(
-        Params._dummy(),
-        "classWeight",
-        "what weights are multiplied by: balanced, or a number for each label, 0=1,1=5 in text.",
-        class_weight,
     )
 
     def __init__(self, *args: Any) -> None:
@@ -113,16 +84,6 @@ class LogisticRegressionParams(
             return list(self.getOrDefault("thresholds"))
         return [1.0 - self._plain_threshold(), self._plain_threshold()]
 
-    def _check_class_weight(self, classes: int) -> None:
-        """Refuse weights of classes that there are not, and no weight at all."""
-        weights = self.getOrDefault("classWeight") if self.isDefined("classWeight") else {}
-        if weights == "balanced":
-            return
-        if other := sorted(set(weights) - set(range(classes))):
-            raise ParamError(f"classWeight names the label {other[0]:g}: the labels are {_told(classes)}.")
-        if not any(weights.get(label, 1.0) for label in range(classes)):
-            raise ParamError("classWeight is zero for all labels, so that no row counts: one must be positive.")
-
     def _plain_threshold(self) -> float:
         return float(self.getOrDefault("threshold"))
 
@@ -133,8 +94,8 @@ class LogisticRegressionParams(
         thresholds = self.getOrDefault("thresholds")
         if classes not in (None, len(thresholds)):
             raise ParamError(
-                f"thresholds={thresholds!r} are {len(thresholds)} numbers, and the labels are {_told(classes)}: give "
-                "one a class."
+                f"thresholds={thresholds!r} are {len(thresholds)} numbers, and the labels are "
+                f"{told_classes(classes)}: give one a class."
             )
         if not self.isSet("threshold"):
             return
@@ -145,10 +106,6 @@ class LogisticRegressionParams(
                 f"threshold={self._plain_threshold():g} and thresholds={thresholds!r}, which stand for "
                 f"{_equivalent(thresholds):g}, contradict each other: set one of them."
             )
-
-
-def _told(classes: int | None) -> str:
-    return "0 and 1" if classes == 2 else f"0 to {(classes or 1) - 1}"
 
 
 def _equivalent(thresholds: Sequence[float]) -> float:

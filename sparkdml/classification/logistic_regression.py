@@ -19,7 +19,6 @@ from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ParamError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import BinaryMetrics, MulticlassMetrics, count_classes, require_binary
-from sparkdml.optim.aggregation import ROBUST
 from sparkdml.optim.losses import Logistic, Loss, Softmax
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Lbfgs, Solver
@@ -214,11 +213,7 @@ class LogisticRegression(
         super()._check_params()
         self._check_thresholds()
         self._require_intercept(self._sampling())
-        if self.isDefined("classWeight") and self.getOrDefault("aggregation") in ROBUST:
-            raise ParamError(
-                f"aggregation={self.getOrDefault('aggregation')!r} knows no weights of classes: take "
-                "'weighted_mean', or put the weights into weightCol."
-            )
+        self._check_class_aggregation()
 
     def _sampling(self) -> Sampling:
         return Sampling(self.getOrDefault("sampling"), self.getOrDefault("samplingRatio"))
@@ -249,7 +244,7 @@ class LogisticRegression(
         self._check_initial_model(loss)
         if data.sampling and (bounds := self._bounds(1, len(data.feature_names))) and bounds.on_intercepts:
             raise ParamError(f"{data.sampling} moves the intercept, which has a bound: clear the bound, or sampling.")
-        class_weights = self._class_weights(data)
+        class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)
         deviation = np.sqrt(statistics.sample_variance[:-1])
         if statistics.variance[-1] == 0.0:
@@ -308,15 +303,6 @@ class LogisticRegression(
         if not penalty.has_kinks and not np.any(penalty.l2.strength):
             W = W - W.mean(axis=0)
         return W, b if bounds is not None and bounds.on_intercepts else b - b.mean()
-
-    def _class_weights(self, data: Data) -> dict[float, float]:
-        """What the weights of the rows of each class are multiplied by; "balanced" is of the rows that train."""
-        chosen = self.getOrDefault("classWeight") if self.isDefined("classWeight") else {}
-        if chosen != "balanced":
-            return dict(chosen)
-        labels = self._statistics(data).labels or {}
-        weights = {label: weight for label, (_, weight) in labels.items() if weight > 0.0}
-        return {label: sum(weights.values()) / (len(weights) * weight) for label, weight in weights.items()}
 
     def _metrics(self, data: Data, fit: Fit, point: Point) -> BinaryMetrics | MulticlassMetrics | None:
         """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from sparkdml.blocks.block import Block
 from sparkdml.engine.moments import Moments
+from sparkdml.optim.losses import Loss
 from sparkdml.optim.queries import (
     Answer,
     Goodness,
@@ -118,7 +119,7 @@ class GradientKernel:
 
     def add(self, block: Block) -> None:
         X, y = block.features, block.label[:, None]
-        z = margins(block, self.W, self.b)
+        z = margins(block, self.loss, self.W, self.b)
         s = self.weights.outside(block)
         self.value += weighted(s, self.loss.value(y, z))
         R = self.loss.gradient(y, z) * s[..., None]
@@ -148,9 +149,7 @@ class LineKernel:
     def add(self, block: Block) -> None:
         K = len(self.b)
         both = (block.features @ self.W).reshape(block.rows, 2 * K, -1)
-        z, dz = both[:, :K] + self.b, both[:, K:] + self.db
-        if block.offset is not None:
-            z += block.offset[:, None, None]
+        z, dz = with_offset(block, self.loss, both[:, :K] + self.b), both[:, K:] + self.db
         s = self.weights.outside(block)
         y = block.label[:, None]
         for t, steps in enumerate(self.steps.T):
@@ -199,7 +198,7 @@ class HessianKernel:
     def add(self, block: Block) -> None:
         s = self.weights.outside(block)
         self.weight += s.sum(axis=0)
-        h = self._weights(block.label[:, None], margins(block, self.W, self.b), s)
+        h = self._weights(block.label[:, None], margins(block, self.loss, self.W, self.b), s)
         self.moments.add(block.features, np.ones(block.rows), h[..., *self.pairs].reshape(block.rows, -1))
 
     def _weights(self, y: np.ndarray, z: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -235,7 +234,7 @@ class HeldOutKernel:
         if not len(rows):
             return
         held_out, s = block[rows], s[rows]
-        losses = self.loss.value(held_out.label[:, None], margins(held_out, self.W, self.b))
+        losses = self.loss.value(held_out.label[:, None], margins(held_out, self.loss, self.W, self.b))
         self.value += weighted(s, losses)
         self.weight += s.sum(axis=0)
 
@@ -254,7 +253,7 @@ class GoodnessKernel:
         self.sums = [GoodnessSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)] * len(queries)
 
     def add(self, block: Block) -> None:
-        z, s = margins(block, self.W, self.b), self.weights.outside(block)
+        z, s = margins(block, self.loss, self.W, self.b), self.weights.outside(block)
         found = [GoodnessSums.of(self.loss, block.label, z[:, k], s[:, k]) for k in range(len(self.sums))]
         self.sums = [before.merge(each) for before, each in zip(self.sums, found, strict=True)]
 
@@ -262,10 +261,16 @@ class GoodnessKernel:
         return list(self.sums)
 
 
-def margins(block: Block, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+def margins(block: Block, loss: Loss, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """z = x.w + b + offset, (rows, K, C), for the weights W (d, K * C) and intercepts b (K, C)."""
-    z = (block.features @ W).reshape(block.rows, *b.shape) + b
-    return z if block.offset is None else z + block.offset[:, None, None]
+    return with_offset(block, loss, (block.features @ W).reshape(block.rows, *b.shape) + b)
+
+
+def with_offset(block: Block, loss: Loss, z: np.ndarray) -> np.ndarray:
+    """The margins (rows, K, C) with the offsets of the rows added in place, but to the constants of the loss."""
+    if block.offset is not None:
+        z[..., : loss.margins - loss.constants] += block.offset[:, None, None]
+    return z
 
 
 def weighted(s: np.ndarray, losses: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ class Chunk:
     @classmethod
     def of(cls, block: Block, query: LocalEpoch) -> "Chunk":
         """The rows of a block; the block is left as it is."""
-        z = margins(block, query.w, query.b[None])[:, 0]
+        z = margins(block, query.loss, query.w, query.b[None])[:, 0]
         weight = RowWeights([query]).outside(block)[:, 0]
         features, center = _scaled(block.features, query.units)
         return cls(features, center, block.label, weight, z, query.loss.gradient(block.label, z))

@@ -8,7 +8,7 @@ from pyspark.ml import PipelineModel
 from pyspark.ml.base import Transformer
 from pyspark.ml.feature import OneHotEncoderModel, StringIndexerModel, VectorAssembler, VectorSlicer
 
-from sparkdml.classification import LogisticRegressionModel
+from sparkdml.classification import LinearSVCModel, LogisticRegressionModel
 from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import InputMissingError
 from sparkdml.jobkit.publish import LATEST, MANIFEST, verify
@@ -17,10 +17,13 @@ from sparkdml.regression import GeneralizedLinearRegressionModel, LinearRegressi
 from sparkdml.storage import Storage
 
 _PIPELINE = "pyspark.ml.pipeline.PipelineModel"
-_MODELS: dict[str, type[LinearModel]] = {
-    f"{cls.__module__}.{cls.__name__}": cls
-    for cls in (LinearRegressionModel, LogisticRegressionModel, GeneralizedLinearRegressionModel)
-}
+_CLASSES: tuple[type[LinearModel], ...] = (
+    LinearRegressionModel,
+    LogisticRegressionModel,
+    LinearSVCModel,
+    GeneralizedLinearRegressionModel,
+)
+_MODELS = {f"{cls.__module__}.{cls.__name__}": cls for cls in _CLASSES}
 # What may stand in front of a model. Spark loads a stage by the class that its file names, so the names are looked
 # at first.
 _ENCODERS = {

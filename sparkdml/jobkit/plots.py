@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkdml.blocks.schema import quoted
-from sparkdml.classification import BinaryLogisticRegressionSummary, LogisticRegressionSummary
+from sparkdml.classification import BinaryLogisticRegressionSummary, LinearSVCSummary, LogisticRegressionSummary
+from sparkdml.classification.class_summary import BinaryClassificationSummary
 from sparkdml.evaluation import ClassMetrics
 from sparkdml.jobkit.failures import EnvironmentProblem
 from sparkdml.regression import GeneralizedLinearRegressionSummary, LinearRegressionSummary
@@ -55,17 +56,22 @@ def _regression(summary: Summary, predictions: DataFrame) -> dict[str, bytes]:
     return {"residuals.png": _draw_residuals(found, slices, bins), "calibration.png": _draw_calibration(found)}
 
 
-def _classification(summary: BinaryLogisticRegressionSummary, predictions: DataFrame) -> dict[str, bytes]:
-    """ROC and precision-recall curve and calibration, all from the counts behind the metrics; no job."""
+def _curves(summary: BinaryClassificationSummary, predictions: DataFrame) -> dict[str, bytes]:
+    """ROC and precision-recall curve, from the counts behind the metrics; no job."""
     known = summary._complete()
-    assert known.bins is not None and known.thresholds is not None
     area, share = f"area {known.area_under_roc:.4f}", known.label_mean
     roc = _draw_curve(
         known.roc, [[0.0, 0.0], [1.0, 1.0]], ("false positive rate", "true positive rate"), f"ROC, {area}"
     )
     area = f"area {known.area_under_pr:.4f}"
     pr = _draw_curve(known.pr, [[0.0, share], [1.0, share]], ("recall", "precision"), f"Precision and recall, {area}")
-    return {"roc.png": roc, "precision_recall.png": pr, "calibration.png": _draw_calibration(_slices(known))}
+    return {"roc.png": roc, "precision_recall.png": pr}
+
+
+def _probabilities(summary: BinaryLogisticRegressionSummary, predictions: DataFrame) -> dict[str, bytes]:
+    """The curves, and the calibration from the same counts; no job."""
+    calibration = _draw_calibration(_slices(summary._complete()))
+    return {**_curves(summary, predictions), "calibration.png": calibration}
 
 
 def _multinomial(summary: LogisticRegressionSummary, predictions: DataFrame) -> dict[str, bytes]:
@@ -80,8 +86,9 @@ def _multinomial(summary: LogisticRegressionSummary, predictions: DataFrame) -> 
 _PICTURES: dict[type, Callable[..., dict[str, bytes]]] = {
     LinearRegressionSummary: _regression,
     GeneralizedLinearRegressionSummary: _regression,
-    BinaryLogisticRegressionSummary: _classification,
+    BinaryLogisticRegressionSummary: _probabilities,
     LogisticRegressionSummary: _multinomial,
+    LinearSVCSummary: _curves,
 }
 
 

@@ -38,6 +38,14 @@ def predicting_main(argv: Sequence[str] | None = None) -> int:
     return run_job(parser, job, argv)
 
 
+# The flags that name the columns that scoring adds.
+FLAGS = {
+    "predictionCol": "--prediction-col",
+    "probabilityCol": "--probability-col",
+    "rawPredictionCol": "--raw-prediction-col",
+}
+
+
 def add_model_flags(parser: JobParser) -> None:
     """The flags that say which model scores, and what its column of predictions is called."""
     group = parser.add_argument_group("model")
@@ -53,6 +61,11 @@ def add_model_flags(parser: JobParser) -> None:
         metavar="COLUMN",
         help="of a classifier: name of the probabilities that the label is 1, of more than two classes of the "
         "probabilities of the predicted class (default: as in training)",
+    )
+    group.add_argument(
+        "--raw-prediction-col",
+        metavar="COLUMN",
+        help="of a support vector machine: name of the margins (default: as in training)",
     )
 
 
@@ -117,15 +130,20 @@ def load_and_read(
 
 def _output_names(saved: SavedModel, options: argparse.Namespace) -> dict[str, str]:
     """What the columns that scoring adds are called: as the options say, else as in training."""
-    given = {"predictionCol": options.prediction_col, "probabilityCol": options.probability_col}
+    given = {
+        "predictionCol": options.prediction_col,
+        "probabilityCol": options.probability_col,
+        "rawPredictionCol": options.raw_prediction_col,
+    }
     names: dict[str, str] = {}
     for output, name in given.items():
         if output in saved.model.numbers:
             names[output] = name or saved.model.getOrDefault(output) or output.removesuffix("Col")
         elif name:
-            raise UsageError(f"--{output.removesuffix('Col')}-col: {type(saved.model).__name__} has no such column.")
+            raise UsageError(f"{FLAGS[output]}: {type(saved.model).__name__} has no such column.")
     if len(set(names.values())) < len(names):
-        raise UsageError(f"--prediction-col and --probability-col are both {names['predictionCol']!r}.")
+        flags = " and ".join(FLAGS[output] for output in names)
+        raise UsageError(f"{flags} are both {names['predictionCol']!r}.")
     return names
 
 
@@ -146,6 +164,7 @@ def _record(storage: Storage, saved: SavedModel, table: DataFrame, options: argp
         "model": {name: file["sha256"] for name, file in contents(storage, saved.path).items()},
         "prediction_col": options.prediction_col,
         "probability_col": options.probability_col,
+        "raw_prediction_col": options.raw_prediction_col,
         "output_format": options.output_format,
     }
     inputs = input_fingerprint(storage, table)

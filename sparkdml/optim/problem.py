@@ -65,7 +65,8 @@ class Problem:
     penalty : over theta (n,); its strength is zero at the intercept. Its box is that of `bounds`.
     center, scale : the change of variables, (d,) each. A scale of zero keeps the coefficient at zero, as for a
         column that never changes; `center` is zero without an intercept, and where that has a bound.
-    fit_intercept : whether theta ends with the C margins of the average row.
+    fit_intercept : whether theta ends with the C margins of the average row; the constants of the loss are there
+        also without.
     start : theta where a solver begins, (n,).
     shift : where the Gram matrix is centred, (d + 1,): the features, then the label.
     fold : the rows of this fold are left out; -1 leaves out none.
@@ -115,23 +116,34 @@ class Problem:
 
     def split(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """theta (n,) as u (d, C) and c (C,)."""
-        size = len(self.scale) * self.loss.margins
-        c = theta[size:] if self.fit_intercept else np.zeros(self.loss.margins)
-        return theta[:size].reshape(-1, self.loss.margins), c
+        C, constants = self.loss.margins, self.loss.constants
+        size = len(self.scale) * (C - constants)
+        u = np.zeros((len(self.scale), C))
+        u[:, : C - constants] = theta[:size].reshape(-1, C - constants)
+        c = np.zeros(C)
+        c[self._absent :] = theta[size:]
+        return u, c
 
     def join(self, u: np.ndarray, c: np.ndarray) -> np.ndarray:
-        """The inverse of `split`."""
-        return np.concatenate([u.ravel(), c]) if self.fit_intercept else u.ravel()
+        """The inverse of `split`; the constants of the loss have no coefficients, so theirs are left out."""
+        return np.concatenate([u[:, : self.loss.margins - self.loss.constants].ravel(), c[self._absent :]])
+
+    @property
+    def _absent(self) -> int:
+        """How many margins of the average row theta leaves out, the first: without an intercept they are zero."""
+        return 0 if self.fit_intercept else self.loss.margins - self.loss.constants
 
     def starting_from(self, w: np.ndarray, b: np.ndarray | None) -> "Problem":
         """The same problem, to be begun at the raw coefficients w (d, C) and intercepts b (C,).
 
         Coefficients that the scale keeps at zero stay there. Without b the margins of the average row are those of the
-        start; so they are without any free coefficient, when the start is the minimum.
+        start; so they are without any free coefficient, when the start is the minimum. The constants of the loss may be
+        left out, of b and of w, where they are those of the start.
         """
         _, c = self.split(self.start)
         if b is not None and np.any(self.scale):
-            c = b + self.center @ w
+            c[: len(b)] = b
+            c[: w.shape[1]] += self.center @ w
         return self.starting_at(self.join(w * self.scale[:, None], c))
 
     def starting_at(self, theta: np.ndarray) -> "Problem":
@@ -201,7 +213,8 @@ class Problem:
         self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray, answer: LineSums | PerPartition[LineSums]
     ) -> np.ndarray:
         """F(theta + t direction) for each t of `steps`, (T,)."""
-        penalties = [self.penalty.value(theta + t * direction) for t in steps]
+        with np.errstate(over="ignore", invalid="ignore"):  # of a direction that is far too long
+            penalties = [self.penalty.value(theta + t * direction) for t in steps]
         if isinstance(answer, LineSums):
             return answer.values / answer.weight + np.array(penalties)
         parts = [part for part in answer.parts if part.weight > 0.0]

@@ -20,6 +20,7 @@ def standardized_problem(
     standardization: bool,
     shift: np.ndarray,
     l2_divisor: float = 1.0,
+    label_deviation: float = 1.0,
     bounds: Bounds | None = None,
 ) -> Problem:
     """The problem whose variables are u_j = scale_j w_j and the margin of the average row.
@@ -35,6 +36,7 @@ def standardized_problem(
     regParam, elasticNetParam : of the penalty regParam (a ||v||_1 + (1 - a) / (2 l2_divisor) ||v||^2), where v_j is
         deviation_j w_j with `standardization`, else w_j.
     fitIntercept, standardization : as in pyspark.ml.
+    label_deviation : where the constants of the loss start.
     shift : where a Gram matrix is centred, (d + 1,).
     bounds : of w and the intercepts, or None. Where an intercept has one, columns are not centred, since the bound
         would otherwise couple it with the coefficients.
@@ -44,11 +46,11 @@ def standardized_problem(
     scale = deviation if centred else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
     unit = deviation if standardization else np.ones_like(deviation)
     factor = np.divide(unit, scale, out=np.zeros_like(scale), where=scale > 0.0)
-    strengths = np.repeat(factor, loss.margins)
-    start = np.zeros(len(strengths))
-    if fitIntercept:
-        strengths = np.append(strengths, np.zeros(loss.margins))
-        start = np.append(start, loss.link(np.asarray(label_mean)))
+    strengths = np.repeat(factor, loss.margins - loss.constants)
+    average = loss.link(np.asarray(label_mean))[: loss.margins - loss.constants] if fitIntercept else np.empty(0)
+    average = np.append(average, np.full(loss.constants, label_deviation))
+    start = np.append(np.zeros(len(strengths)), average)
+    strengths = np.append(strengths, np.zeros(len(average)))
     penalty = elastic_net(regParam, elasticNetParam, l1_units=strengths, l2_units=strengths**2 / l2_divisor)
     if bounds is not None:
         penalty = penalty.within(*bounds.scaled(scale, len(start)))

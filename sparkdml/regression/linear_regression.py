@@ -1,5 +1,7 @@
 """Linear regression: the estimator and its model."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -8,15 +10,18 @@ from pyspark.ml.linalg import Vector
 from pyspark.ml.regression import LinearRegressionModel as PySparkLinearRegressionModel
 from pyspark.ml.regression import RegressionModel, Regressor
 
+from sparkdml.arrays import require
 from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
-from sparkdml.errors import DataError
+from sparkdml.errors import DataError, ParamError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import RegressionMetrics
+from sparkdml.inference import wanted_errors
 from sparkdml.model import LinearModel
-from sparkdml.optim.losses import LOSSES
+from sparkdml.optim.aggregation import WEIGHTED_MEAN
+from sparkdml.optim.losses import SquaredError
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Solver
 from sparkdml.optim.solvers.auto import choose
@@ -44,14 +49,24 @@ class LinearRegression(
     pyspark.ml and glmnet the L2 part is divided by the standard deviation of the label. A column that never changes
     gets the coefficient zero.
 
+    With loss="huber" the loss of a row is (sigma + sigma h((y_i - x_i.w - b) / sigma)) / 2, h(t) being t^2 for
+    |t| <= epsilon and 2 epsilon |t| - epsilon^2 beyond: outliers count by their size, not by its square. The scale
+    sigma > 0 is estimated with the coefficients (`model.scale`). With loss="quantile" it is q r for r = y_i - x_i.w - b
+    of at least zero, and (q - 1) r below, with q = `quantile`: the model predicts that quantile, 0.5 being the median;
+    its tol is the relative distance of the objective to its minimum, which a lower bound certifies. With both the L2
+    part is not divided by the standard deviation of the label; with "huber", as in pyspark.ml, the variances of the
+    columns are divided by sum s - sum s^2 / sum s.
+
     Parameters
     ----------
-    Those of pyspark.ml, with its defaults (loss="huber" is not there yet), and
+    Those of pyspark.ml, with its defaults; `setLoss` works. loss may also be "quantile", which may have an L1 penalty,
+    unlike "huber". Further
+    quantile : with loss="quantile", which one, above 0 and below 1.
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     solver : "normal" (one pass), "newton" or "irls" (the same; a pass brings a Hessian), "l-bfgs", "gd" (gradient
         descent that finds its own step), "sgd" (mini-batches: a pass reads `miniBatchFraction` of the rows and nothing
         else, every twentieth all of them), "local-sgd" (mini-batch epochs in every partition, merged), or "auto":
-        "normal" up to 4096 features, else "l-bfgs".
+        "normal" up to 4096 features, else "l-bfgs"; for loss="quantile" "newton" up to 1000 features.
     optimizer, learningRate, stepSize, momentum : with solver="gd" or "sgd", the update rule ("plain", "momentum",
         "nesterov", "adagrad", "rmsprop", "adam", "adamw"), how its step size goes on ("constant", "inverseScaling",
         "inverseTime", "exponential", "step", "cosine", and for "gd" "plateau", "boldDriver", "barzilaiBorwein",
@@ -152,6 +167,7 @@ class LinearRegression(
         upperBoundsOnCoefficients: Any = None,
         lowerBoundsOnIntercepts: Any = None,
         upperBoundsOnIntercepts: Any = None,
+        quantile: float = 0.5,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -198,6 +214,7 @@ class LinearRegression(
         upperBoundsOnCoefficients: Any = None,
         lowerBoundsOnIntercepts: Any = None,
         upperBoundsOnIntercepts: Any = None,
+        quantile: float = 0.5,
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)
@@ -210,19 +227,38 @@ class LinearRegression(
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
             direct = problem.loss.quadratic and admissible and not self._stops_early()
-            name = choose(len(problem.scale), direct)
+            name = choose(len(problem.scale), direct, kinked=not problem.loss.smooth and admissible)
         return problem, self._solver_for(name, statistics, problem)
 
+    def _check_params(self) -> None:
+        super()._check_params()
+        loss = self._loss()
+        if wanted_errors(self) and not loss.quadratic:
+            raise ParamError(f"there are no standard errors with loss={loss.name!r}: leave computeStatistics out.")
+        if loss.constants and self._is_bounded:
+            raise ParamError(f"loss={loss.name!r} knows no bounds of coefficients or intercepts: clear them.")
+        if loss.constants and self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0:
+            raise ParamError(
+                f"loss={loss.name!r} with regParam={self.getOrDefault('regParam'):g} and elasticNetParam="
+                f"{self.getOrDefault('elasticNetParam'):g}: it can only have an L2 penalty; set elasticNetParam=0."
+            )
+
     def _problem(self, statistics: Statistics) -> Problem:
-        deviation = np.sqrt(statistics.variance)
-        loss = LOSSES[self.getOrDefault("loss")]
-        return self._problem_of(loss, statistics, deviation[:-1], l2_divisor=float(deviation[-1]) or 1.0)
+        loss, spread = self._loss(), float(np.sqrt(statistics.variance[-1])) or 1.0
+        variance = statistics.sample_variance if loss.constants else statistics.variance
+        divisor = spread if loss.quadratic else 1.0
+        return self._problem_of(loss, statistics, np.sqrt(variance[:-1]), l2_divisor=divisor, label_deviation=spread)
 
     def _check(self, statistics: Statistics, problem: Problem) -> None:
         """Warn of, or refuse, what the statistics show to be degenerate."""
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] > 0.0:
             return
+        if problem.loss.constants:
+            raise DataError(
+                f"every label is {statistics.center[-1]:g}, so that loss={problem.loss.name!r} has no scale to "
+                "estimate: take loss='squaredError'."
+            )
         if problem.fit_intercept or statistics.center[-1] == 0.0:
             warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
         elif self.getOrDefault("regParam") > 0.0:
@@ -230,6 +266,33 @@ class LinearRegression(
                 f"every label is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept "
                 "the model cannot be regularized; set regParam=0 or fitIntercept=True."
             )
+
+    def _known_constants(self, model: Any, problem: Problem) -> np.ndarray:
+        return np.array([model.scale] * (problem.loss.constants if model._loss().constants else 0))
+
+    def _create_model(self, data: Data, fit: Fit, point: Point) -> "LinearRegressionModel":
+        assert fit.state.point is not None
+        _, constants = fit.problem.raw(fit.state.point.theta)
+        if not fit.problem.loss.quadratic:
+            point = self._squared_errors(data, fit)
+        model = super()._create_model(data, fit, point)
+        if fit.problem.loss.constants:
+            model.scale = float(constants[-1])
+        return model
+
+    def _squared_errors(self, data: Data, fit: Fit) -> Point:
+        """The point of the squared loss where a fit of another loss ended, which the metrics are of, by one more pass.
+
+        The rows have the same margins in the same variables, but for the constants of the loss.
+        """
+        assert fit.state.point is not None
+        squared = replace(fit.problem, loss=SquaredError(), aggregation=WEIGHTED_MEAN)
+        u, c = fit.problem.split(fit.state.point.theta)
+        theta = squared.join(u[:, :1], c[:1])
+        query = squared.gradient_query(theta)
+        (answer,) = data.run([query])
+        fit.count(data, [query])
+        return squared.point(theta, answer)  # type: ignore[arg-type]
 
     def _metrics(self, data: Data, fit: Fit, point: Point) -> RegressionMetrics:
         """The metrics that the sums over all rows at the end of a fit imply, without looking at the rows again.
@@ -259,11 +322,11 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
     ----------
     coefficients : one a feature, in units of the label per unit of the feature.
     intercept : in units of the label; zero where none was fitted.
-    scale : 1.0; only the huber loss has another.
+    scale : sigma of loss="huber", in units of the label; 1.0 with other losses.
     featureNames : the features' names, in the order of the coefficients.
     """
 
-    scale = 1.0
+    scale: float = 1.0
     _pyspark_class = PySparkLinearRegressionModel
     _java_class = "org.apache.spark.ml.regression.LinearRegressionModel"
     _summary_class = LinearRegressionSummary
@@ -272,6 +335,28 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
     def predict(self, value: Vector) -> float:
         """The prediction for one vector of features."""
         return float(self._score_one(value)[0])
+
+    @classmethod
+    def from_pyspark(cls, model: Any, featureNames: Sequence[str] | None = None) -> Self:
+        """A fitted model of `pyspark.ml` as one of ours, with its scale; as in `LinearModel`."""
+        ours = super().from_pyspark(model, featureNames)
+        ours.scale = float(model.scale)
+        return ours
+
+    def _java_arguments(self) -> tuple[Any, ...]:
+        return *super()._java_arguments(), self.scale
+
+    def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        values, found = super()._content()
+        return values, found if self.scale == 1.0 else {**found, "scale": np.array([self.scale])}
+
+    @classmethod
+    def _from_content(cls, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        scale = arrays.pop("scale", np.ones(1))
+        require(scale.shape == (1,) and scale[0] > 0.0, "the scale is no positive number")
+        model = super()._from_content(values, arrays)
+        model.scale = float(scale[0])
+        return model
 
     def __repr__(self) -> str:
         return f"LinearRegressionModel: uid={self.uid}, numFeatures={self.numFeatures}"

@@ -18,14 +18,26 @@ class Loss(ABC):
     ----------
     name : the value of the estimator's Param `loss`.
     margins : C, how many margins a row has.
+    constants : of these the last so many have no coefficients, only an intercept, also where no other margin has one:
+        scales, in units of the label.
     quadratic : l is a quadratic function of z, so that one Gram matrix says all about the data.
     curvature : an upper bound of the largest eigenvalue of the Hessian; infinite where there is none.
     """
 
     name: ClassVar[str]
     margins: ClassVar[int] = 1
+    constants: ClassVar[int] = 0
     quadratic: ClassVar[bool] = False
     curvature: ClassVar[float] = np.inf
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the gradient is continuous."""
+        return True
+
+    def smoothed(self, width: float) -> "Loss":
+        """A smooth loss above this one, which it nears as the width goes to zero; a smooth loss is its own."""
+        return self
 
     @abstractmethod
     def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from sparkdml.optim.solvers.lbfgs import Lbfgs
 from sparkdml.optim.solvers.local_descent import LocalDescent
 from sparkdml.optim.solvers.newton import Newton
 from sparkdml.optim.solvers.normal import Normal
+from sparkdml.optim.solvers.smoothing import Smoothing
 from sparkdml.optim.solvers.stochastic_descent import StochasticDescent
 
 SOLVERS: dict[str, type[Solver]] = {
@@ -32,6 +33,7 @@ __all__ = [
     "LocalDescent",
     "Newton",
     "Normal",
+    "Smoothing",
     "Solver",
     "State",
     "StochasticDescent",

@@ -100,6 +100,10 @@ class Solver(ABC, Generic[S]):
     def init(self, problem: Problem) -> S:
         """The state before the first pass."""
 
+    def init_after(self, problem: Problem, ended: S) -> S:
+        """The state before the first pass over a problem that differs little from the one that another state ended."""
+        return self.init(problem)
+
     @abstractmethod
     def queries(self, problem: Problem, state: S) -> list[Query]:
         """What the solver asks of the data in the next pass."""
@@ -222,6 +226,11 @@ def curvature_refusal(problem: Problem) -> str | None:
     if np.isfinite(problem.loss.curvature):
         return None
     return f"needs a loss of bounded curvature, not {problem.loss.name!r}; take solver='l-bfgs'."
+
+
+def smoothness_refusal(problem: Problem) -> str | None:
+    """The refusal of a solver that trusts the gradient to be continuous, or None."""
+    return None if problem.loss.smooth else f"needs a smooth loss, not {problem.loss.name!r}; put it inside Smoothing."
 
 
 def is_near(problem: Problem, point: Point, curvature: float, tol: float) -> bool:

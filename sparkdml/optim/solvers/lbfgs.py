@@ -7,7 +7,7 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, Query
-from sparkdml.optim.solvers.base import Solver, StopReason, begin, empty, is_near
+from sparkdml.optim.solvers.base import Solver, StopReason, begin, empty, is_near, smoothness_refusal
 from sparkdml.optim.solvers.line_search import BACKTRACKS, SearchState, aimed, is_accepted, moved_to, shortened
 from sparkdml.optim.solvers.quasi_newton import Model, has_curvature, inverse_times, with_pair
 
@@ -44,9 +44,15 @@ class Lbfgs(Solver[LbfgsState]):
     bounded = True
     state_class = LbfgsState
 
+    def refusal(self, problem: Problem) -> str | None:
+        return smoothness_refusal(problem)
+
     def init(self, problem: Problem) -> LbfgsState:
         n = len(problem.start)
         return LbfgsState(S=np.empty((0, n)), Y=np.empty((0, n)), direction=np.zeros(n))
+
+    def init_after(self, problem: Problem, ended: LbfgsState) -> LbfgsState:
+        return replace(self.init(problem), S=ended.S, Y=ended.Y)
 
     def queries(self, problem: Problem, state: LbfgsState) -> list[Query]:
         if state.point is None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, HessianSums, LineSums, Query
-from sparkdml.optim.solvers.base import ROUNDING, Solver, StopReason, begin
+from sparkdml.optim.solvers.base import ROUNDING, Solver, StopReason, begin, smoothness_refusal
 from sparkdml.optim.solvers.coordinate_descent import COORDINATE_TOL, minimize_quadratic
 from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, objective_matrix
 from sparkdml.optim.solvers.line_search import BACKTRACKS, SearchState, aimed, is_accepted, moved_to, shortened
@@ -41,6 +41,11 @@ class Newton(Solver[NewtonState]):
     name = "newton"
     bounded = True
     state_class = NewtonState
+
+    def refusal(self, problem: Problem) -> str | None:
+        if problem.loss.constants:
+            return f"knows no second derivatives by the scale of {problem.loss.name!r}; take solver='l-bfgs'."
+        return smoothness_refusal(problem)
 
     def init(self, problem: Problem) -> NewtonState:
         return NewtonState(direction=np.zeros(len(problem.start)))
