@@ -98,6 +98,8 @@ ESTIMATORS: dict[str, Family] = {
     ),
 }
 CASES = [(name, solver) for name, family in ESTIMATORS.items() for solver in family.solvers]
+# One family of each class and number of margins: what packs and saves the others is the same.
+TELLING = list({(family.cls, family.outputs): name for name, family in reversed(ESTIMATORS.items())}.values())
 
 
 def weights(model: Any) -> tuple[np.ndarray, np.ndarray]:
