@@ -154,7 +154,7 @@ def test_labels_outside_the_domain_are_counted(
 ) -> None:
     with pytest.raises(DataError) as caught:
         ESTIMATORS[name].make(**columns_for(name, "x0")).fit(of_case(table, f"{name} {label}"))
-    for part in (f"column 'label_{name}' has 1 label", ESTIMATORS[name].wrong[label]):
+    for part in (f"column 'label_{name}' has", ESTIMATORS[name].wrong[label]):
         assert part in str(caught.value)
     assert jobs() == PACK_AND_REMOVE
 
@@ -366,5 +366,6 @@ def test_bad_arrays_are_refused(case: str) -> None:
 
 @pytest.mark.parametrize(("name", "label"), LABELS)
 def test_labels_outside_the_domain_are_refused_of_arrays_too(name: str, label: float) -> None:
-    with pytest.raises(DataError, match=f"has 1 label.*{ESTIMATORS[name].wrong[label]}"):
+    with pytest.raises(DataError) as caught:
         ESTIMATORS[name].make().fit(LocalData(X, put(ESTIMATORS[name].labels, label, 0)))
+    assert f"column 'label' has {ESTIMATORS[name].wrong[label]}" in str(caught.value)
