@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logsumexp
 
 from sparkdml.classification import LogisticRegression
-from sparkdml.regression import LinearRegression
+from sparkdml.regression import GeneralizedLinearRegression, LinearRegression
 
 N, D = 60, 3
 RNG = np.random.default_rng(0)
@@ -31,6 +31,7 @@ class Family:
     solvers : that it is to be tried with.
     wrong : labels outside of its domain, and what an error says of each; none where every number is a label.
     classes : the labels, of a classifier.
+    log_link : whether margins are logarithms of means, which have another range than other margins.
     outputs : margins a row; margins are (n, outputs) where there are several.
     scaled : of labels times a number c, the margins: of (margins, c); None where labels have no unit.
     """
@@ -44,6 +45,7 @@ class Family:
     classes: tuple[float, ...] = ()
     scaled: Callable[[np.ndarray, float], np.ndarray] | None = None
     outputs: int = 1
+    log_link: bool = False
 
     def make(self, **params: Any) -> Any:
         """The estimator, with more Params or others."""
@@ -82,7 +84,11 @@ ESTIMATORS: dict[str, Family] = {
         draw=lambda z, rng: (rng.random(len(z)) < expit(z)).astype(float),
         loss=lambda y, z: np.logaddexp(0.0, z) - y * z,
         params={"family": "binomial"},
-        wrong={0.5: "such as 0.5", -1.0: "such as -1", 3.0: "such as 3"},
+        wrong={
+            0.5: "1 label other than 0 and 1 (such as 0.5",
+            -1.0: "1 label other than 0 and 1 (such as -1",
+            3.0: "1 label other than 0 and 1 (such as 3",
+        },
         classes=(0.0, 1.0),
     ),
     "multinomial": Family(
@@ -92,12 +98,44 @@ ESTIMATORS: dict[str, Family] = {
         ),
         loss=lambda y, z: logsumexp(z, axis=1) - z[np.arange(len(y)), y.astype(int)],
         params={"family": "multinomial"},
-        wrong={0.5: "such as 0.5", -1.0: "such as -1"},
+        wrong={0.5: "1 label that no class can have (such as 0.5", -1.0: "1 label that no class can have (such as -1"},
         classes=(0.0, 1.0, 2.0),
         outputs=3,
     ),
+    "poisson": Family(
+        GeneralizedLinearRegression,
+        draw=lambda z, rng: rng.poisson(np.exp(z)).astype(float),
+        loss=lambda y, z: np.exp(z) - y * z,
+        params={"family": "poisson"},
+        solvers=("auto", "l-bfgs"),
+        wrong={-1.0: "the label -1"},
+        scaled=lambda z, c: z + np.log(c),
+        log_link=True,
+    ),
+    "gamma": Family(
+        GeneralizedLinearRegression,
+        draw=lambda z, rng: rng.gamma(3.0, np.exp(z) / 3.0),
+        loss=lambda y, z: y * np.exp(-z) + z,
+        params={"family": "gamma", "link": "log"},
+        solvers=("auto", "l-bfgs"),
+        wrong={-1.0: "the label -1", 0.0: "the label 0"},
+        scaled=lambda z, c: z + np.log(c),
+        log_link=True,
+    ),
+    "tweedie": Family(
+        GeneralizedLinearRegression,
+        draw=lambda z, rng: rng.poisson(np.exp(z)) * rng.gamma(3.0, 1.0, len(z)),
+        loss=lambda y, z: 2.0 * y * np.exp(-z / 2.0) + 2.0 * np.exp(z / 2.0),
+        params={"family": "tweedie", "variancePower": 1.5, "linkPower": 0.0},
+        solvers=("auto", "l-bfgs"),
+        wrong={-1.0: "the label -1"},
+        scaled=lambda z, c: z + np.log(c),
+        log_link=True,
+    ),
 }
 CASES = [(name, solver) for name, family in ESTIMATORS.items() for solver in family.solvers]
+# One family of each class and number of margins: what packs and saves the others is the same.
+TELLING = list({(family.cls, family.outputs): name for name, family in reversed(ESTIMATORS.items())}.values())
 
 
 def weights(model: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from estimators import ESTIMATORS, D, Family, X, parameters
+from estimators import ESTIMATORS, TELLING, D, Family, X, parameters
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 GOOD = 24  # rows that nothing is wrong with
 NAN, INF, HUGE = float("nan"), float("inf"), 1e308
 SCALARS = [f"x{j}" for j in range(D)]
-TELLING = {family.cls: name for name, family in reversed(ESTIMATORS.items())}  # one family of each class
 LABELS = [(name, label) for name, family in ESTIMATORS.items() for label in family.wrong]
 
 # Values of a column, each in a row of its own, under a name for all of them.
@@ -125,7 +124,7 @@ PACK_AND_REMOVE = 2  # jobs: the one that packs, and the one that removes its fi
 
 
 @pytest.mark.parametrize("case", VALUES)
-@pytest.mark.parametrize("name", TELLING.values())
+@pytest.mark.parametrize("name", TELLING)
 def test_bad_values_are_counted_by_the_packing_job(
     table: DataFrame, jobs: Callable[[], int], name: str, case: str
 ) -> None:
@@ -155,7 +154,7 @@ def test_labels_outside_the_domain_are_counted(
 ) -> None:
     with pytest.raises(DataError) as caught:
         ESTIMATORS[name].make(**columns_for(name, "x0")).fit(of_case(table, f"{name} {label}"))
-    for part in (f"column 'label_{name}' has 1 label", ESTIMATORS[name].wrong[label]):
+    for part in (f"column 'label_{name}' has", ESTIMATORS[name].wrong[label]):
         assert part in str(caught.value)
     assert jobs() == PACK_AND_REMOVE
 
@@ -194,7 +193,7 @@ NO_ROWS: dict[str, tuple[Callable[[DataFrame], DataFrame], dict[str, Any], str]]
 
 
 @pytest.mark.parametrize("case", NO_ROWS)
-@pytest.mark.parametrize("name", TELLING.values())
+@pytest.mark.parametrize("name", TELLING)
 def test_no_rows_that_count_are_told(table: DataFrame, name: str, case: str) -> None:
     change, params, told = NO_ROWS[case]
     with pytest.raises(DataError, match=told):
@@ -273,7 +272,7 @@ BUILTIN = {ColumnError: ValueError, DataError: ValueError, ColumnTypeError: Type
 
 
 @pytest.mark.parametrize("case", SCHEMAS)
-@pytest.mark.parametrize("name", TELLING.values())
+@pytest.mark.parametrize("name", TELLING)
 def test_what_the_schema_tells_is_told_without_a_job(
     table: DataFrame, jobs: Callable[[], int], name: str, case: str
 ) -> None:
@@ -289,12 +288,12 @@ def test_what_the_schema_tells_is_told_without_a_job(
 # Tables that look odd, but are good.
 
 
-@pytest.mark.parametrize("name", TELLING.values())
+@pytest.mark.parametrize("name", TELLING)
 def test_partitions_without_rows_change_nothing(table: DataFrame, name: str) -> None:
-    good = of_case(table, "")
-    estimator = ESTIMATORS[name].make(**columns_for(name, "x0"), maxIter=3 * GOOD)
-    spread = good.repartition(5, F.col("x0") > 0)
-    np.testing.assert_allclose(parameters(estimator.fit(spread)), parameters(estimator.fit(good)), rtol=1e-4, atol=1e-6)
+    estimator = ESTIMATORS[name].make(**columns_for(name, "x0"), regParam=0.1, maxIter=200)
+    found = estimator.fit(of_case(table, "").repartition(5, F.col("x0") > 0))
+    expected = estimator.fit(LocalData(X[:GOOD], ESTIMATORS[name].labels[:GOOD]))
+    np.testing.assert_allclose(parameters(found), parameters(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name, family in ESTIMATORS.items() if family.classes == (0.0, 1.0)])
@@ -367,5 +366,6 @@ def test_bad_arrays_are_refused(case: str) -> None:
 
 @pytest.mark.parametrize(("name", "label"), LABELS)
 def test_labels_outside_the_domain_are_refused_of_arrays_too(name: str, label: float) -> None:
-    with pytest.raises(DataError, match=f"has 1 label.*{ESTIMATORS[name].wrong[label]}"):
+    with pytest.raises(DataError) as caught:
         ESTIMATORS[name].make().fit(LocalData(X, put(ESTIMATORS[name].labels, label, 0)))
+    assert f"column 'label' has {ESTIMATORS[name].wrong[label]}" in str(caught.value)

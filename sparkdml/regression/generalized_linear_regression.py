@@ -10,7 +10,7 @@ from pyspark.ml.regression import GeneralizedLinearRegressionModel as PySparkGen
 from pyspark.ml.regression import RegressionModel, Regressor
 
 from sparkdml.blocks.stats import Statistics
-from sparkdml.checks import warn_constant_columns
+from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start
 from sparkdml.engine.spark_data import SparkData
@@ -201,6 +201,8 @@ class GeneralizedLinearRegression(
         check_labels(loss, statistics, label)
         problem = self._problem(loss, statistics)
         warn_constant_columns(statistics, problem)
+        if statistics.variance[-1] == 0.0 and problem.fit_intercept and not data.has_offset:
+            warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
         name = self._solver_name(data, problem)
         quick = self.isSet("maxIter") or name in (Normal.name, Newton.name)
         patient = self if quick else self.copy({self.maxIter: MAX_ITERATIONS})
