@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 DATA = Path(pyspark.__file__).parent / "data"  # which the examples name by a relative path
 MODULES = {
+    "GeneralizedLinearRegression": "regression",
     "LinearRegression": "regression",
     "LogisticRegression": "classification",
 }
