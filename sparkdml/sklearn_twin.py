@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from sparkdml.array_model import ArrayClassifier, ArrayGeneralizedLinear, ArrayModel
+from sparkdml.array_model import ArrayClassifier, ArrayGeneralizedLinear, ArrayMargins, ArrayModel
 from sparkdml.errors import ParamError
 
 
@@ -81,8 +81,16 @@ def _no_twin(what: str, instead: str) -> str:
     return f"no estimator of scikit-learn predicts with {what}: take {instead}."
 
 
+def _linear_svc(model: ArrayModel) -> Any:
+    from sklearn.svm import LinearSVC
+
+    _require_usual(model, "threshold", 0.0)
+    return _with_coefficients(LinearSVC(), np.arange(2.0), model.coefficients, model.intercepts.copy())
+
+
 TWINS: dict[type[ArrayModel], Callable[[ArrayModel], Any]] = {
     ArrayModel: _linear_regression,
     ArrayClassifier: _logistic_regression,
+    ArrayMargins: _linear_svc,
     ArrayGeneralizedLinear: _generalized_linear,
 }

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from scipy.sparse import csr_array
 
 from sparkdml import load_model
-from sparkdml.classification import LogisticRegression
+from sparkdml.classification import LinearSVC, LogisticRegression
 from sparkdml.errors import ColumnError, FormatError, ParamError
 from sparkdml.regression import LinearRegression, PoissonRegression
 
@@ -22,6 +22,8 @@ ESTIMATORS = {
     "linear": LinearRegression(featuresCols=NAMES, handleInvalid="mean"),
     "linear without an intercept": LinearRegression(featuresCols=NAMES, fitIntercept=False),
     "counts": PoissonRegression(featuresCols=NAMES),
+    "vector machine": LinearSVC(featuresCols=NAMES, regParam=0.1, handleInvalid="mean"),
+    "huber": LinearRegression(featuresCols=NAMES, loss="huber"),
     "logistic": LogisticRegression(featuresCols=NAMES),
     "multinomial": LogisticRegression(featuresCols=NAMES, family="multinomial", regParam=0.01),
     "logistic with a threshold": LogisticRegression(featuresCols=NAMES, threshold=0.3, handleInvalid="mean"),
@@ -76,6 +78,7 @@ def test_pysparks_twin_comes_back(fitted: Any, X: np.ndarray) -> None:
     model, scored = fitted
     back = type(model).from_pyspark(model.to_pyspark(), NAMES)
     assert back.uid == model.uid
+    assert getattr(back, "scale", None) == getattr(model, "scale", None)
     assert back.featureNames == tuple(NAMES)
     np.testing.assert_allclose(back.to_arrays().predict(X), scored["prediction"], rtol=1e-12)
     assert type(model).from_pyspark(model.to_pyspark()).featureNames == ("features[0]", "features[1]", "features[2]")
