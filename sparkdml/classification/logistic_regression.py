@@ -82,7 +82,7 @@ class LogisticRegression(
     lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box
         of the coefficients (K, d), or (1, d) of a binomial model, and of the intercepts (K,) or (1,); a number is for
         all of them, and an infinite one is no bound. They go with any penalty, and with every solver but "local-sgd".
-        With a bound nothing is made to sum to zero. A column that never changes still gets the coefficient zero.
+        What has a bound is not made to sum to zero. A column that never changes still gets the coefficient zero.
 
     Raises
     ------
@@ -304,12 +304,10 @@ class LogisticRegression(
         W, b = super()._raw(data, fit)
         if fit.problem.loss.margins == 1:
             return W, b
-        penalty = fit.problem.penalty
-        if penalty.has_box:
-            return W, b
-        if not penalty.has_l1 and not np.any(penalty.l2.strength):
+        penalty, bounds = fit.problem.penalty, fit.problem.bounds
+        if not penalty.has_kinks and not np.any(penalty.l2.strength):
             W = W - W.mean(axis=0)
-        return W, b - b.mean()
+        return W, b if bounds is not None and bounds.on_intercepts else b - b.mean()
 
     def _class_weights(self, data: Data) -> dict[float, float]:
         """What the weights of the rows of each class are multiplied by; "balanced" is of the rows that train."""
