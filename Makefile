@@ -23,7 +23,7 @@ train: java .venv/.installed
 	spark-submit jobs/train_linreg.py $(ARGS)
 
 test: java .venv/.installed
-	$(RUN) pytest -n 2 --dist loadfile $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/.installed
 	$(RUN) ruff check

@@ -124,7 +124,9 @@ def standardized(
     mean, deviation = statistics.center[:-1], np.sqrt(statistics.variance[:-1])
     center = mean if intercept else np.zeros_like(mean)
     scale = deviation if intercept else np.hypot(deviation, mean)
-    average = loss.link(statistics.center[-1])[0 if intercept else loss.margins - loss.constants :]
+    shares = isinstance(loss, Softmax)  # the means of its labels, which begin at equal ones
+    mean_label = np.full(loss.margins, 1.0 / loss.margins) if shares else statistics.center[-1]
+    average = loss.link(mean_label)[0 if intercept else loss.margins - loss.constants :]
     coefficients = len(scale) * (loss.margins - loss.constants)
     penalized = np.append(np.ones(coefficients), np.zeros(len(average)))
     start = np.append(np.zeros(coefficients), average)

@@ -1,5 +1,6 @@
 """Bounds on coefficients and intercepts: the minimum in the box, by every solver that takes them, as in pyspark.ml."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,14 @@ def rows_for(loss: Loss, sparse: bool = False) -> Rows:
 
 def problem_in(box: tuple[Any, Any], rows: Rows, loss: Loss, penalty: str, intercept: bool = True) -> Problem:
     """The problem in variables of equal scale; the box is of those."""
-    l1, l2 = PENALTIES[penalty]
-    plain = standardized(LocalData(rows.features, np.zeros(len(rows.label)), rows.weight), intercept, l1, l2)
+    free = standardized(rows.local(), intercept, *PENALTIES[penalty], loss=loss)
     C, c = loss.margins, loss.margins if intercept else 0
-
-    def each(values: Any, free: float) -> np.ndarray:
-        return np.append(np.repeat(np.broadcast_to(values, D), C), np.full(c, free))
-
-    strengths = each(1.0, 0.0)
-    whole = plain.penalty.__class__(
-        plain.penalty.l1.__class__(l1 * strengths), plain.penalty.l2.__class__(l2 * strengths)
-    ).within(each(box[0], -INF), each(box[1], INF))
-    start = whole.l1.clip(np.zeros(D * C + c))
-    return Problem(loss, whole, plain.center, plain.scale, intercept, start, plain.shift)
+    low, high = (
+        np.append(np.repeat(np.broadcast_to(end, D), C), np.full(c, none))
+        for end, none in zip(box, (-INF, INF), strict=True)
+    )
+    bounded = free.penalty.within(low, high)
+    return replace(free, penalty=bounded, start=bounded.l1.clip(np.zeros_like(free.start)))
 
 
 def by_scipy(problem: Problem, rows: Rows) -> np.ndarray:

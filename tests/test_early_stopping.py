@@ -107,7 +107,9 @@ def test_it_ends_at_the_best_iterate_of_the_solver_alone(
 
 
 def test_a_solver_that_is_patient_enough_stops_most_of_these_fits() -> None:
-    for inner in SOLVED.values():
+    for name, inner in SOLVED.items():
+        if name == "newton":  # at the minimum of a squared loss after one iteration
+            continue
         _, data, problem = noisy_problem(LOSSES["squaredError"], "none")
         (fit,) = minimize([(problem, EarlyStopping(inner=inner))], data)
         assert fit.state.stop is StopReason.VALIDATION

@@ -15,7 +15,15 @@ from pyspark.ml.regression import GeneralizedLinearRegression as Oracle
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkdml import LocalData, pack
-from sparkdml.errors import ColumnError, ConvergenceWarning, DataError, ParamError, SolverError, StatisticsError
+from sparkdml.errors import (
+    ColumnError,
+    ConvergenceWarning,
+    DataError,
+    DataWarning,
+    ParamError,
+    SolverError,
+    StatisticsError,
+)
 from sparkdml.optim.losses import FAMILY_LINKS, GeneralizedLinear, generalized_linear
 from sparkdml.regression import (
     GammaRegression,
@@ -349,7 +357,8 @@ def test_more_columns_than_pyspark_takes() -> None:
 
 def test_a_constant_label_is_fitted_by_the_intercept() -> None:
     for family, label in (("poisson", 3.0), ("gamma", 2.0), ("binomial", 0.25)):
-        model = GeneralizedLinearRegression(family=family).fit(LocalData(X, np.full(N, label)))
+        with pytest.warns(DataWarning, match=f"every label is {label:g}: all coefficients are zero"):
+            model = GeneralizedLinearRegression(family=family).fit(LocalData(X, np.full(N, label)))
         np.testing.assert_allclose(model.coefficients, 0.0, atol=1e-9)
         assert model.predict(Vectors.dense(X[0])) == pytest.approx(label, abs=1e-9)
         assert model.summary.deviance == pytest.approx(0.0, abs=1e-9)

@@ -141,28 +141,27 @@ def test_every_kind_of_query_has_its_kernel_and_is_tested() -> None:
 
 @every_query
 @every_loss
-@pytest.mark.parametrize("fold", [-1, 0, 2])
-@pytest.mark.parametrize("partitions", [1, 2, 7, 64, 300])
-def test_an_answer_is_the_plain_formula_in_any_cut(kind: type, loss: Loss, fold: int, partitions: int) -> None:
-    rows = class_rows()
+@pytest.mark.parametrize("fold", [-1, 2])
+def test_an_answer_is_the_plain_formula_in_any_cut(kind: type, loss: Loss, fold: int) -> None:
+    rows = class_rows(50)
     query = MAKE[kind](rows, loss, fold, 0)
     expected = plain(query, rows)
-    assert_same(rows.local(partitions).run([query])[0], expected)
-    assert_same(rows.sparse.local(partitions).run([query])[0], expected)
+    for partitions in (1, 7, 64):
+        assert_same(rows.local(partitions).run([query])[0], expected)
+        assert_same(rows.sparse.local(partitions).run([query])[0], expected)
 
 
 @every_query
 @every_loss
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_answers_do_not_depend_on_chunks_or_order(kind: type, loss: Loss, sparse: bool) -> None:
-    rows = class_rows(n=1500)
+    rows = class_rows(n=200)
     rows = rows.sparse if sparse else rows
     query = MAKE[kind](rows, loss, 1, 0)
     expected = plain(query, rows)
-    order = np.random.default_rng(1).permutation(1500)
-    for chunk_bytes in (1, 1000, 1 << 25):
-        for each in (rows, rows.take(order)):
-            assert_same(each.local(3).run([query], Reading(chunk_bytes=chunk_bytes))[0], expected)
+    order = np.random.default_rng(1).permutation(200)
+    for chunk_bytes, each in ((1, rows), (1000, rows.take(order)), (1 << 25, rows), (1 << 25, rows.take(order))):
+        assert_same(each.local(3).run([query], Reading(chunk_bytes=chunk_bytes))[0], expected)
 
 
 # The products of rows' gradients have squares of the weights, and the likelihood of normal labels counts rows.
@@ -279,10 +278,12 @@ def test_a_line_is_the_gradient_at_each_of_its_points(loss: Loss) -> None:
         assert along.slopes[t] == pytest.approx(slope, rel=1e-11, abs=1e-11 * along.weight)
 
 
+# The second derivatives of the others jump where a row's margin may be.
 TWICE_SMOOTH = [loss.smoothed(0.5) for name, loss in ALL_LOSSES.items() if name not in ("huber", "squaredHinge")]
+every_twice_smooth_loss = pytest.mark.parametrize("loss", TWICE_SMOOTH, ids=lambda loss: loss.name)
 
 
-@pytest.mark.parametrize("loss", TWICE_SMOOTH, ids=lambda loss: loss.name)
+@every_twice_smooth_loss
 def test_the_gradient_is_the_derivative_of_the_value(loss: Loss) -> None:
     rows = class_rows()
     data, h = rows.local(2), 1e-3
@@ -301,10 +302,10 @@ def test_the_size_is_that_of_the_answer(kind: type, loss: Loss) -> None:
     assert query.size == 8 * sum(np.size(getattr(answer, f.name)) for f in fields(answer))
 
 
-@every_loss
+@every_twice_smooth_loss
 def test_the_hessian_is_the_derivative_of_the_gradient(loss: Loss) -> None:
     rows = class_rows()
-    data, h = rows.local(2), 1e-3
+    data, h = rows.take(np.flatnonzero(loss.domain(rows.label))).local(2), 1e-3
     problem = standardized(data, True, loss=loss)
     theta = np.random.default_rng(0).normal(size=len(problem.start))
     columns = []

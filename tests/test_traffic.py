@@ -12,7 +12,21 @@ from pyspark.sql import SparkSession
 from sparkdml import pack
 from sparkdml.engine.kernels import KERNELS
 from sparkdml.engine.minimize import minimize
-from sparkdml.optim.queries import EachPartition, Gradient, Gram, HeldOut, Line, LocalEpoch, Query, Sample, Units
+from sparkdml.optim.losses import generalized_linear
+from sparkdml.optim.queries import (
+    EachPartition,
+    Goodness,
+    Gradient,
+    Gram,
+    HeldOut,
+    Hessian,
+    Line,
+    LocalEpoch,
+    Query,
+    Sample,
+    Scores,
+    Units,
+)
 from sparkdml.optim.solvers import SOLVERS
 from sparkdml.regression import LinearRegression
 
@@ -30,7 +44,10 @@ def queries() -> dict[str, Query]:
         "line": Line(loss, w, b, w[::-1].copy(), b, np.linspace(0, 1, 16)),
         "gram": Gram(rng.normal(size=D + 1)),
         "each partition": EachPartition(gradient),
+        "hessian": Hessian(loss, w, b, rng.normal(size=D)),
+        "scores": Scores(loss, w, b, rng.normal(size=D)),
         "held out": HeldOut(loss, w, b, 0),
+        "goodness": Goodness(generalized_linear("gaussian"), w, b),
         "local epoch": LocalEpoch(
             loss, w, b, Units(*rng.normal(size=(3, D)), fit_intercept=False), rng.normal(size=D), free=np.ones(D)
         ),
