@@ -13,6 +13,7 @@ from pyspark import TaskContext
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.decode import Decoder
+from sparkdml.blocks.worker import freeze_modules
 from sparkdml.errors import DataError
 
 if TYPE_CHECKING:  # workers read this file and have no use for it
@@ -89,6 +90,7 @@ class SumPresent:
                 total = total.merge(part) if total else part
         if total is not None:
             yield pa.RecordBatch.from_pydict({"sums": pa.array([pickle.dumps(total)], pa.binary())})
+        freeze_modules()
 
 
 def _origin(block: Block) -> np.ndarray:

@@ -20,6 +20,7 @@ from sparkdml.blocks.decode import Decoder
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Writer
 from sparkdml.blocks.violations import Violations
+from sparkdml.blocks.worker import freeze_modules
 
 BLOCK_BYTES = 1 << 24  # rows are permuted within blocks of this size, which a worker holds twice
 REPORT = "report.pickle"
@@ -52,7 +53,9 @@ class Plan:
         packer = Packer(self, partition, scratch_directory(self.name, partition))
         for batch in batches:
             packer.add(batch)
-        return packer.finish()
+        handle = packer.finish()
+        freeze_modules()
+        return handle
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.decode import Decoder
 from sparkdml.blocks.scores import Scores
 from sparkdml.blocks.stats import Statistics
+from sparkdml.blocks.worker import freeze_modules
 
 SCHEMA = "scored binary"
 EPS = float(np.finfo(float).eps)
@@ -149,3 +150,4 @@ class Score:
         if total is not None:
             record = pickle.dumps((total, decoder.violations))
             yield pa.RecordBatch.from_pydict({"scored": pa.array([record], pa.binary())})
+        freeze_modules()

@@ -16,6 +16,7 @@ from sparkdml.blocks.block import Block
 from sparkdml.blocks.pack import read_report
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Missing, read_chunks
+from sparkdml.blocks.worker import freeze_modules
 from sparkdml.engine.data import Answers, answer
 from sparkdml.engine.tree import Node, combine
 from sparkdml.optim.queries import PerPartition, Query, Sample
@@ -109,7 +110,9 @@ def redirected(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle
 
 def merged(handles: Iterable[Handle], task: Task, count: int) -> Iterator[Node]:
     """The nodes of a task, siblings merged."""
-    return iter(combine(task(handles), count))
+    nodes = combine(task(handles), count)
+    freeze_modules()
+    return iter(nodes)
 
 
 def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle, Node]]:
