@@ -29,7 +29,7 @@ from sparkdml.optim.queries import Gradient
 from sparkdml.regression import LinearRegression
 
 PARTITIONS, FEATURES = 16, 12
-ITERATIONS = {"l-bfgs": 5, "sgd": 1, "local-sgd": 3}  # of each solver, enough for some passes
+ITERATIONS = {"l-bfgs": 5, "sgd": 1, "local-sgd": 2}  # of each solver, enough for some passes
 
 
 class AfterPass(logging.Handler):

@@ -143,10 +143,10 @@ def test_every_kind_of_query_has_its_kernel_and_is_tested() -> None:
 @every_loss
 @pytest.mark.parametrize("fold", [-1, 2])
 def test_an_answer_is_the_plain_formula_in_any_cut(kind: type, loss: Loss, fold: int) -> None:
-    rows = class_rows(50)
+    rows = class_rows(40)
     query = MAKE[kind](rows, loss, fold, 0)
     expected = plain(query, rows)
-    for partitions in (1, 7, 64):
+    for partitions in (1, 7, 60):
         assert_same(rows.local(partitions).run([query])[0], expected)
         assert_same(rows.sparse.local(partitions).run([query])[0], expected)
 
