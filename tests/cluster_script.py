@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,15 @@ def executors() -> list[int]:
     return sorted(pid for pid in found if ours(pid))
 
 
+def home_of_most(pids: list[int], directories: Iterable[str]) -> int:
+    """The executor that holds most of some directories."""
+    homes = {}
+    for pid in pids:
+        variables = (Path("/proc") / str(pid) / "environ").read_bytes().decode().split("\0")
+        (homes[pid],) = (each.partition("=")[2] for each in variables if each.startswith("SPARK_EXECUTOR_DIRS="))
+    return max(pids, key=lambda pid: sum(directory.startswith(homes[pid]) for directory in directories))
+
+
 def say(what: str) -> None:
     """Progress, for whoever has to find out where a run hangs."""
     print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
@@ -127,14 +136,15 @@ def depths(spark: SparkSession, data: SparkData) -> dict[str, Any]:
 def kill_an_executor(data: SparkData, solver: str) -> dict[str, Any]:
     undisturbed = fit(data, solver)["bits"]
     before, running, dead = directories(data), executors(), []
+    victim = home_of_most(running, list(before.values()))
 
     def kill() -> None:
-        dead.append(running[0])
-        os.kill(running[0], signal.SIGKILL)
+        dead.append(victim)
+        os.kill(victim, signal.SIGKILL)
         until = time.time() + 20
-        while running[0] in executors() and time.time() < until:
+        while victim in executors() and time.time() < until:
             time.sleep(0.05)
-        if running[0] in executors():
+        if victim in executors():
             dead.clear()
 
     result = fit(data, solver, action=kill)

@@ -9,7 +9,7 @@ from pyspark.ml.linalg import Vectors
 from scipy.optimize import minimize
 from scipy.special import expit, logsumexp
 
-from sparkdml.classification import LogisticRegression
+from sparkdml.classification import LinearSVC, LogisticRegression
 from sparkdml.regression import GeneralizedLinearRegression, LinearRegression
 
 N, D = 60, 3
@@ -31,6 +31,7 @@ class Family:
     solvers : that it is to be tried with.
     wrong : labels outside of its domain, and what an error says of each; none where every number is a label.
     classes : the labels, of a classifier.
+    kinked : whether the loss is not smooth, so that it says little of margins near a minimum, which may be many.
     log_link : whether margins are logarithms of means, which have another range than other margins.
     outputs : margins a row; margins are (n, outputs) where there are several.
     scaled : of labels times a number c, the margins: of (margins, c); None where labels have no unit.
@@ -46,6 +47,7 @@ class Family:
     scaled: Callable[[np.ndarray, float], np.ndarray] | None = None
     outputs: int = 1
     log_link: bool = False
+    kinked: bool = False
 
     def make(self, **params: Any) -> Any:
         """The estimator, with more Params or others."""
@@ -101,6 +103,28 @@ ESTIMATORS: dict[str, Family] = {
         wrong={0.5: "1 label that no class can have (such as 0.5", -1.0: "1 label that no class can have (such as -1"},
         classes=(0.0, 1.0, 2.0),
         outputs=3,
+    ),
+    "support_vectors": Family(
+        LinearSVC,
+        draw=lambda z, rng: (rng.random(len(z)) < expit(z)).astype(float),
+        loss=lambda y, z: np.maximum(0.0, 1.0 - (2.0 * y - 1.0) * z),
+        solvers=("auto", "l-bfgs"),
+        wrong={
+            0.5: "1 label other than 0 and 1 (such as 0.5",
+            -1.0: "1 label other than 0 and 1 (such as -1",
+            3.0: "1 label other than 0 and 1 (such as 3",
+        },
+        classes=(0.0, 1.0),
+        kinked=True,
+    ),
+    "median": Family(
+        LinearRegression,
+        draw=lambda z, rng: z + rng.normal(size=len(z)),
+        loss=lambda y, z: np.abs(y - z) / 2.0,
+        params={"loss": "quantile"},
+        solvers=("auto", "l-bfgs"),
+        scaled=lambda z, c: c * z,
+        kinked=True,
     ),
     "poisson": Family(
         GeneralizedLinearRegression,

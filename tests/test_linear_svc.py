@@ -58,7 +58,7 @@ def test_the_minimum_is_no_higher_than_pysparks_and_near_it(
     df: DataFrame, regParam: float, fitIntercept: bool, standardization: bool
 ) -> None:
     params = {"regParam": regParam, "fitIntercept": fitIntercept, "standardization": standardization}
-    theirs = objective(Oracle(**params, weightCol="weight").fit(df), regParam, standardization)
+    theirs = objective(Oracle(**params, maxIter=20, weightCol="weight").fit(df), regParam, standardization)
     model = LinearSVC(**params, maxIter=1000).fit(local())
     ours = objective(model, regParam, standardization)
     assert model.summary.converged

@@ -15,13 +15,14 @@ from sparkdml import LocalData
 from sparkdml.errors import ConvergenceWarning, DataError, DataWarning, DivergenceError
 
 EXACT = {"tol": 1e-8, "maxIter": 500}
+KINKED = {"tol": 1e-6, "maxIter": 500}  # the same rounding of margins leaves a narrow loss fewer digits
 
 
 def fitted(family: Family, features: np.ndarray, label: np.ndarray, weight: Any = None, **params: Any) -> Any:
     """The model of rows; warnings of the data, and none else, are let pass."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        return family.make(**{**EXACT, **params}).fit(LocalData(features, label, weight))
+        return family.make(**(KINKED if family.kinked else EXACT) | params).fit(LocalData(features, label, weight))
 
 
 PLAIN: dict[tuple[str, str], Any] = {}
@@ -34,11 +35,20 @@ def plain(name: str, solver: str) -> Any:
     return PLAIN[name, solver]
 
 
+def assert_alike(family: Family, found: np.ndarray, expected: np.ndarray, label: np.ndarray, unit: float = 1.0) -> None:
+    """Equal margins, to 1e-5 of a unit; of a loss with a kink, which may have more than one minimum, equal losses."""
+    if family.kinked:
+        found, expected = (np.mean(family.loss(label, z)) for z in (found, expected))
+        np.testing.assert_allclose(found, expected, rtol=KINKED["tol"])
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * unit)
+
+
 @pytest.mark.parametrize(("name", "solver"), CASES)
 def test_no_model_is_better_than_the_fitted_one(name: str, solver: str) -> None:
     family = ESTIMATORS[name]
-    best = family.best(X, family.labels)
-    assert family.objective(plain(name, solver), X, family.labels) <= best + 1e-10 * abs(best)
+    best, close = family.best(X, family.labels), KINKED["tol"] if family.kinked else 1e-10
+    assert family.objective(plain(name, solver), X, family.labels) <= best + close * abs(best)
 
 
 # What changes no margin: the units and the origin of the columns, columns that tell nothing new, the unit of weights.
@@ -64,7 +74,7 @@ def test_what_tells_nothing_new_changes_no_margin(name: str, solver: str, change
     features, weight = ALIKE[change]
     label = np.resize(ESTIMATORS[name].labels, len(features))
     found = margins(fitted(ESTIMATORS[name], features, label, weight, solver=solver), features)
-    np.testing.assert_allclose(found[:N], margins(plain(name, solver), X), atol=1e-5)
+    assert_alike(ESTIMATORS[name], found[:N], margins(plain(name, solver), X), label[:N])
 
 
 UNITS = [
@@ -81,7 +91,7 @@ def test_labels_may_have_any_unit(name: str, solver: str, factor: float) -> None
     found = margins(fitted(family, X, family.labels * factor, solver=solver), X)
     assert family.scaled is not None
     expected = family.scaled(margins(plain(name, solver), X), factor)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    assert_alike(family, found, expected, family.labels * factor, unit=float(np.abs(expected).max()))
 
 
 # What is left to no solver: numbers whose squares, or sums, are none.
@@ -194,4 +204,4 @@ def test_a_start_at_margins_of_ten_thousand_is_left_or_told(name: str, solver: s
     assert {each.category for each in caught} <= {ConvergenceWarning}
     assert model.summary.converged == (not caught)
     if model.summary.converged:
-        np.testing.assert_allclose(margins(model, X), margins(near, X), atol=1e-4)
+        assert_alike(family, margins(model, X), margins(near, X), family.labels, unit=10.0)

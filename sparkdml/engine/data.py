@@ -210,7 +210,7 @@ def answer(
         with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks whether the sums are finite
             for chunk in read(sample):
                 kernels.add(chunk)
-        found.update(zip(places, kernels.answers(), strict=True))
+            found.update(zip(places, kernels.answers(), strict=True))
     return [
         PerPartition((found[i],)) if isinstance(query, EachPartition) else found[i] for i, query in enumerate(queries)
     ]

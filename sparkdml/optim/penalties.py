@@ -85,6 +85,15 @@ class L1(Penalty):
         """The nearest point of the box, (n,)."""
         return np.clip(w, self.low, self.high)
 
+    def residual(self, w: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """w - prox(w - gradient, 1), (n,), written so that no digits of a small gradient are lost beside a large w.
+
+        >>> L1(np.array([0.0, 0.5]), high=2.0).residual(np.array([1.0, 0.25]), np.array([1e-30, -0.5]))
+        array([1.e-30, 0.e+00])
+        """
+        thresholded = gradient + np.clip(w - gradient, -self.strength, self.strength)
+        return np.clip(thresholded, w - self.high, w - self.low)
+
     def is_smooth_at(self, w: np.ndarray) -> np.ndarray:
         """Along which coordinates h has a derivative at w, (n,): not where it has a kink or the box ends."""
         return ((w != 0.0) | (self.strength == 0.0)) & (self.low < w) & (w < self.high)

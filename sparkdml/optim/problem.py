@@ -272,14 +272,15 @@ class Problem:
         """The second derivatives of the mean loss by theta, (n, n): the chain rule through `raw`."""
         d, C = len(self.scale), self.loss.margins
         scale, full = np.append(self.inverse_scale, 1.0), np.empty((d + 1, C, d + 1, C))
-        for a, b, triangle in zip(*np.tril_indices(C), sums.second, strict=True):
-            moments = unpacked(triangle) / sums.weight
-            weight = moments[d, d]
-            moments[d, :d], moments[:d, :d] = moved(
-                weight, moments[d, :d], moments[:d, :d], self.center - self.shift[:d]
-            )
-            moments[:d, d] = moments[d, :d]
-            full[:, a, :, b] = full[:, b, :, a] = moments * np.outer(scale, scale)
+        with np.errstate(over="ignore", invalid="ignore"):  # of sums that overflowed, which whoever asked looks at
+            for a, b, triangle in zip(*np.tril_indices(C), sums.second, strict=True):
+                moments = unpacked(triangle) / sums.weight
+                weight = moments[d, d]
+                moments[d, :d], moments[:d, :d] = moved(
+                    weight, moments[d, :d], moments[:d, :d], self.center - self.shift[:d]
+                )
+                moments[:d, d] = moments[d, :d]
+                full[:, a, :, b] = full[:, b, :, a] = moments * np.outer(scale, scale)
         places = self.join(np.arange(d * C).reshape(d, C), np.arange(d * C, (d + 1) * C))
         return full.reshape((d + 1) * C, (d + 1) * C)[np.ix_(places, places)]
 
@@ -315,4 +316,4 @@ class Problem:
 
     def residual(self, point: Point) -> np.ndarray:
         """The KKT residual theta - prox(theta - gradient), (n,): zero at the minimum and only there."""
-        return point.theta - self.penalty.l1.prox(point.theta - self.smooth_gradient(point), 1.0)
+        return self.penalty.l1.residual(point.theta, self.smooth_gradient(point))

@@ -13,9 +13,13 @@ CURVATURE_FLOOR = 1e-10  # a pair with a smaller s.y / (||s|| ||y||) is rounding
 
 
 def has_curvature(S: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """Whether the change of the gradient y along a step s tells more than rounding; of one pair or of many."""
-    lengths = np.linalg.norm(S, axis=-1) * np.linalg.norm(Y, axis=-1)
-    return np.einsum("...j,...j->...", S, Y) > CURVATURE_FLOOR * lengths
+    """Whether the change of the gradient y along a step s tells more than rounding; of one pair or of many.
+
+    A step whose square underflows tells nothing either.
+    """
+    lengths = np.linalg.norm(S, axis=-1)
+    products = np.einsum("...j,...j->...", S, Y)
+    return (products > CURVATURE_FLOOR * lengths * np.linalg.norm(Y, axis=-1)) & (lengths > 0.0)
 
 
 def with_pair(S: np.ndarray, Y: np.ndarray, s: np.ndarray, y: np.ndarray, memory: int) -> tuple[np.ndarray, np.ndarray]:
