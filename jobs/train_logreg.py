@@ -1,9 +1,10 @@
-"""Train a binomial logistic regression on a parquet or csv table and publish the model.
+"""Train a logistic regression on a parquet or csv table and publish the model.
 
     spark-submit jobs/train_logreg.py --input PATH --label COLUMN --features A,B,C --output DIR
 
-The label is 0 or 1. Without arguments it trains on the sample in ``data/`` and writes nothing; ``--help`` lists every
-option. The last line of stdout is one JSON object; the exit codes are those of ``sparkdml/jobkit/failures.py``.
+The labels are 0 and 1, or 0, 1, 2 and so on. Without arguments it trains on the sample in ``data/`` and writes
+nothing; ``--help`` lists every option. The last line of stdout is one JSON object; the exit codes are those of
+``sparkdml/jobkit/failures.py``.
 """
 
 import json

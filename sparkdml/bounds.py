@@ -8,7 +8,7 @@ import numpy as np
 from pyspark.ml.param import Param, Params
 
 from sparkdml.errors import ParamError
-from sparkdml.model import dense, matrix
+from sparkdml.linalg import dense, matrix
 from sparkdml.optim.bounds import Bounds
 
 
@@ -50,35 +50,37 @@ class HasBounds(Params):
         "upperBoundsOnIntercepts", "a number that no intercept is above, or a vector, a number a class", 1
     )
 
-    @property
-    def _is_bounded(self) -> bool:
-        """Whether some bound is set."""
-        return any(self.isDefined(param.name) for param in HasBounds().params)
 
-    def _bounds(self, scores: int, features: int) -> Bounds | None:
-        """The box of so many rows of coefficients; ParamError where it has another shape, or nothing in it."""
-        shapes = {"Coefficients": (scores, features), "Intercepts": (scores,)}
-        sides = [self._side(f"{side}BoundsOn{what}", shapes[what]) for what in shapes for side in ("lower", "upper")]
-        for what, (low, high) in zip(shapes, (sides[:2], sides[2:]), strict=True):
-            if np.any(crossed := low > high):
-                at = tuple(np.argwhere(crossed)[0])
-                raise ParamError(
-                    f"lowerBoundsOn{what}={low[at]:g} is above {high[at]:g}=upperBoundsOn{what}: exchange them."
-                )
-        bounds = Bounds(sides[0].T, sides[1].T, sides[2], sides[3])
-        if bounds.on_intercepts and not self.getOrDefault("fitIntercept"):
-            raise ParamError(
-                "lowerBoundsOnIntercepts and upperBoundsOnIntercepts are for intercepts: set fitIntercept=True, or "
-                "clear them."
-            )
-        return None if bounds.empty else bounds
+def is_bounded(params: Params) -> bool:
+    """Whether some bound is set."""
+    return any(params.isDefined(param.name) for param in HasBounds().params)
 
-    def _side(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """One side of the box, of a shape."""
-        value = self.getOrDefault(name) if self.isDefined(name) else math.inf * (1 if name.startswith("u") else -1)
-        found = value.toArray() if hasattr(value, "toArray") else np.full(shape, value)
-        if found.shape != shape:
+
+def bounds_of(params: Params, scores: int, features: int) -> Bounds | None:
+    """The box of so many rows of coefficients; ParamError where it has another shape, or nothing in it."""
+    shapes = {"Coefficients": (scores, features), "Intercepts": (scores,)}
+    sides = [_side(params, f"{side}BoundsOn{what}", shapes[what]) for what in shapes for side in ("lower", "upper")]
+    for what, (low, high) in zip(shapes, (sides[:2], sides[2:]), strict=True):
+        if np.any(crossed := low > high):
+            at = tuple(np.argwhere(crossed)[0])
             raise ParamError(
-                f"{name} are {found.shape} numbers: they must be {shape}, a row a class and a column a feature."
+                f"lowerBoundsOn{what}={low[at]:g} is above {high[at]:g}=upperBoundsOn{what}: exchange them."
             )
-        return found
+    bounds = Bounds(sides[0].T, sides[1].T, sides[2], sides[3])
+    if bounds.on_intercepts and not params.getOrDefault("fitIntercept"):
+        raise ParamError(
+            "lowerBoundsOnIntercepts and upperBoundsOnIntercepts are for intercepts: set fitIntercept=True, or clear "
+            "them."
+        )
+    return None if bounds.empty else bounds
+
+
+def _side(params: Params, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One side of the box, of a shape."""
+    value = params.getOrDefault(name) if params.isDefined(name) else math.inf * (1 if name.startswith("u") else -1)
+    found = value.toArray() if hasattr(value, "toArray") else np.full(shape, value)
+    if found.shape != shape:
+        raise ParamError(
+            f"{name} are {found.shape} numbers: they must be {shape}, a row a class and a column a feature."
+        )
+    return found

@@ -16,7 +16,7 @@ from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import quoted
 from sparkdml.blocks.stats import Statistics
-from sparkdml.bounds import HasBounds
+from sparkdml.bounds import bounds_of
 from sparkdml.checks import (
     VALIDATES,
     check_packed,
@@ -149,7 +149,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             mean=statistics.center[:-1],
             deviation=deviation,
             shift=gram_shift(statistics),
-            bounds=self._bounds(loss.margins, len(deviation)) if isinstance(self, HasBounds) else None,
+            bounds=bounds_of(self, loss.margins - loss.constants, len(deviation)),
             **{"label_mean": float(statistics.center[-1]), **chosen, **more},
         )
         return replace(problem, fold=self._held_out, aggregation=self.getOrDefault("aggregation"))

@@ -8,6 +8,7 @@ import numpy as np
 from pyspark.ml.param import Params
 from scipy.special import stdtr, stdtrit
 
+from sparkdml.bounds import is_bounded
 from sparkdml.checks import require_matrix, warn_data
 from sparkdml.engine.data import DEFAULT_READING, Data, Reading
 from sparkdml.engine.minimize import Fit
@@ -124,7 +125,7 @@ def check_errors(params: Params) -> None:
     asked = "computeStatistics=True" if kind == CLASSICAL else f"standardErrors={kind!r}"
     if params.getOrDefault("regParam") * params.getOrDefault("elasticNetParam") > 0.0:
         raise ParamError(f"{asked}: an L1 penalty has no standard errors; set elasticNetParam=0.")
-    if getattr(params, "_is_bounded", False):
+    if is_bounded(params):
         raise ParamError(f"{asked}: with bounds there are no standard errors; clear one of them.")
     if (aggregation := params.getOrDefault("aggregation")) != WEIGHTED_MEAN:
         raise ParamError(f"{asked}: there are no standard errors with aggregation={aggregation!r}.")

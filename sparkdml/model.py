@@ -18,6 +18,7 @@ from sparkdml.arrays import require
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import numbers_of, quoted, resolve_features
 from sparkdml.errors import ColumnError, StatisticsError
+from sparkdml.linalg import dense
 from sparkdml.persistence import Persistable
 from sparkdml.sklearn_twin import sklearn_twin
 from sparkdml.summary import Scoring, Summary, TrainingSummary
@@ -273,14 +274,3 @@ def _present_or(number: Column, otherwise: Column) -> Column:
 def _numbers(values: Any) -> np.ndarray:
     """A number, an array, or a vector or matrix of pyspark.ml as an array."""
     return np.asarray(values.toArray() if hasattr(values, "toArray") else values, float)
-
-
-def matrix(values: np.ndarray) -> DenseMatrix:
-    """An array of two dimensions as a matrix of pyspark.ml."""
-    rows, columns = values.shape
-    return DenseMatrix(rows, columns, values.ravel(), True)
-
-
-def dense(values: np.ndarray) -> DenseVector:
-    """An array as a vector of pyspark.ml."""
-    return DenseVector(np.asarray(values, float))

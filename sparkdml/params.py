@@ -20,6 +20,7 @@ from pyspark.ml.param.shared import (
 
 from sparkdml.blocks.sampling import SAMPLINGS
 from sparkdml.blocks.violations import HANDLE_INVALID
+from sparkdml.bounds import HasBounds
 from sparkdml.errors import ParamError
 from sparkdml.inference import STANDARD_ERRORS
 from sparkdml.model import LinearModel
@@ -286,6 +287,7 @@ class FitParams(
     HasPartitioning,
     HasEarlyStopping,
     HasSeed,
+    HasBounds,
 ):
     """The Params that every family has, with pyspark.ml's defaults."""
 

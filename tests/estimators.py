@@ -62,15 +62,21 @@ class Family:
         """The mean loss of a model."""
         return float(np.mean(self.loss(label, margins(model, features))))
 
-    def best(self, features: np.ndarray, label: np.ndarray) -> float:
-        """The smallest mean loss, by SciPy."""
+    def best(
+        self, features: np.ndarray, label: np.ndarray, low: float | None = None, high: float | None = None
+    ) -> float:
+        """The smallest mean loss, of coefficients within bounds, by SciPy."""
         A = np.column_stack([features, np.ones(len(features))])
+        box = [(low, high)] * (features.shape[1] * self.outputs) + [(None, None)] * self.outputs
 
         def mean(theta: np.ndarray) -> float:
             return float(np.mean(self.loss(label, (A @ theta.reshape(A.shape[1], -1)).squeeze())))
 
-        found = minimize(mean, np.zeros(A.shape[1] * self.outputs), method="BFGS", options={"gtol": 1e-9})
-        return float(minimize(mean, found.x, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-14}).fun)
+        inside = np.clip(np.zeros(len(box)), *np.array(box, float).T)
+        smooth = {"method": "L-BFGS-B", "options": {"gtol": 1e-9, "ftol": 1e-15}}
+        search = {"method": "Nelder-Mead", "options": {"xatol": 1e-9, "fatol": 1e-14, "maxfev": 20_000}}
+        found = minimize(mean, np.nan_to_num(inside), bounds=box, **smooth)
+        return float(minimize(mean, found.x, bounds=box, **search).fun)
 
 
 ESTIMATORS: dict[str, Family] = {

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from estimators import ESTIMATORS
+from estimators import X as TABLE
+from estimators import weights as raw_weights
 from problems import PENALTIES, Rows, class_rows, random_features, solve, standardized, theta_of
 from pyspark.ml.classification import LogisticRegression as Oracle
 from pyspark.ml.linalg import DenseMatrix, Matrices, Vectors
@@ -196,6 +199,53 @@ def test_raw_coefficients_and_intercepts_stay_in_their_box(estimator: type, sett
     if C == 1:  # else a constant is free, which a bound keeps where it is
         np.testing.assert_allclose(weights_of(again)[0], weights_of(free)[0], atol=1e-6)
         np.testing.assert_allclose(weights_of(again)[1], weights_of(free)[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, None), (-0.2, 0.25)], ids=str)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_family_finds_its_minimum_in_the_box(name: str, low: float | None, high: float | None) -> None:
+    family = ESTIMATORS[name]
+    bounds = {"lowerBoundsOnCoefficients": low, "upperBoundsOnCoefficients": high}
+    close = 1e-6 if family.kinked else 1e-10
+    model = family.make(
+        tol=close, maxIter=1000, **{param: end for param, end in bounds.items() if end is not None}
+    ).fit(LocalData(TABLE, family.labels))
+    w, _ = raw_weights(model)
+    assert np.all((w >= low) & (w <= (INF if high is None else high)))
+    best = family.best(TABLE, family.labels, low, high)
+    assert family.objective(model, TABLE, family.labels) <= best + (close + 1e-9) * abs(best)
+
+
+@pytest.mark.parametrize("name", [name for name, family in ESTIMATORS.items() if family.outputs == 1])
+def test_every_family_keeps_an_intercept_in_its_box(name: str) -> None:
+    family, data = ESTIMATORS[name], LocalData(TABLE, ESTIMATORS[name].labels)
+    close = {"tol": 1e-6 if family.kinked else 1e-10, "maxIter": 1000}
+    free = family.make(**close).fit(data)
+    held = family.make(**close, upperBoundsOnIntercepts=free.intercept - 0.1).fit(data)
+    assert held.intercept == free.intercept - 0.1
+    loose = family.make(**close, upperBoundsOnIntercepts=free.intercept + 0.1).fit(data)
+    assert family.objective(loose, TABLE, family.labels) <= family.objective(held, TABLE, family.labels)
+    np.testing.assert_allclose(loose.intercept, free.intercept, atol=1e-3 if family.kinked else 1e-6)
+
+
+def test_huber_in_a_box_is_that_of_scipy() -> None:
+    label, epsilon = LABELS[LinearRegression] + 8.0 * (np.arange(150) % 10 == 0), 1.35
+    model = LinearRegression(loss="huber", tol=1e-10, maxIter=1000, upperBoundsOnCoefficients=0.5).fit(
+        LocalData(X, label)
+    )
+
+    def objective(theta: np.ndarray) -> float:
+        t = (label - X @ theta[:D] - theta[D]) / theta[-1]
+        h = np.where(np.abs(t) <= epsilon, t**2, 2 * epsilon * np.abs(t) - epsilon**2)
+        return float(np.mean(theta[-1] + theta[-1] * h) / 2.0)
+
+    box = [(None, 0.5)] * D + [(None, None), (1e-3, None)]
+    start = np.append(np.zeros(D + 1), 1.0)
+    found = scipy_minimize(objective, start, bounds=box, options={"gtol": 1e-9, "ftol": 1e-15})
+    ours = np.concatenate([model.coefficients.toArray(), [model.intercept, model.scale]])
+    assert ours[:D].max() == 0.5
+    assert objective(ours) <= found.fun + 1e-10
+    np.testing.assert_allclose(ours, found.x, atol=1e-4)
 
 
 def test_a_start_outside_is_moved_inside() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from pyspark.ml.linalg import DenseMatrix
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkdml.model import matrix
+from sparkdml.linalg import matrix
 from sparkdml.summary import Summary
 
 

@@ -19,7 +19,8 @@ from sparkdml.engine.minimize import Fit
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import BinaryMetrics, require_binary
-from sparkdml.model import LinearModel, dense
+from sparkdml.linalg import dense
+from sparkdml.model import LinearModel
 from sparkdml.optim.losses import HINGE_LOSSES
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Solver
@@ -57,7 +58,8 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
     classWeight : as in `sparkdml.classification.LogisticRegression`.
     featuresCols, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
     numPartitions, partitioning, handleInvalid, aggregation, initialModel, validationIndicatorCol, validationFraction,
-    patience : as in `sparkdml.regression.LinearRegression`.
+    patience, lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts :
+        as in `sparkdml.regression.LinearRegression`.
 
     Raises
     ------
@@ -114,6 +116,10 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         validationFraction: float | None = None,
         patience: int = 5,
         seed: int = 0,
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -156,6 +162,10 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         validationFraction: float | None = None,
         patience: int = 5,
         seed: int = 0,
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)

@@ -20,7 +20,8 @@ from sparkdml.classification.logistic_summary import (
     LogisticRegressionTrainingSummary,
 )
 from sparkdml.errors import ParamError
-from sparkdml.model import LinearModel, dense, matrix
+from sparkdml.linalg import dense, matrix
+from sparkdml.model import LinearModel
 from sparkdml.optim.losses.softmax import most_probable
 from sparkdml.params import accessors
 

@@ -6,7 +6,6 @@ from typing import Any, Self
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasSolver, HasThreshold, HasThresholds
 
-from sparkdml.bounds import HasBounds
 from sparkdml.classification.class_weight import HasClassWeight, told_classes
 from sparkdml.errors import ParamError
 from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
@@ -25,7 +24,6 @@ class LogisticRegressionParams(
     HasSampling,
     HasClassWeight,
     HasStandardErrors,
-    HasBounds,
 ):
     """The Params of the estimator and of its model.
 

@@ -10,6 +10,7 @@ from pyspark.ml.classification import ProbabilisticClassifier
 from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
+from sparkdml.bounds import bounds_of
 from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
@@ -242,7 +243,7 @@ class LogisticRegression(
         self._check_class_weight(classes)
         self._check_thresholds(classes)
         self._check_initial_model(loss)
-        if data.sampling and (bounds := self._bounds(1, len(data.feature_names))) and bounds.on_intercepts:
+        if data.sampling and (bounds := bounds_of(self, 1, len(data.feature_names))) and bounds.on_intercepts:
             raise ParamError(f"{data.sampling} moves the intercept, which has a bound: clear the bound, or sampling.")
         class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)

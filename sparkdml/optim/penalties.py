@@ -135,8 +135,8 @@ class ElasticNet(Penalty):
         """Whether the gradient does not tell all."""
         return self.has_l1 or self.has_box
 
-    def within(self, low: np.ndarray, high: np.ndarray) -> "ElasticNet":
-        """The same penalty in a box, (n,) each."""
+    def within(self, low: np.ndarray | float, high: np.ndarray | float) -> "ElasticNet":
+        """The same penalty in a box, (n,) each, or numbers for all."""
         return replace(self, l1=replace(self.l1, low=low, high=high))
 
     def value(self, w: np.ndarray) -> float:

@@ -72,6 +72,8 @@ class GeneralizedLinearRegression(
     computeStatistics : standard errors from solvers other than "normal" and "newton" too, by one more pass.
     standardErrors : "classical", from the Hessian and the dispersion; "HC0" or "HC1", by one more pass, the sandwich
         that holds whatever the variance of the label is.
+    lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box of
+        the coefficients and the intercept; there are then no standard errors.
     tol, featuresCols, numPartitions, handleInvalid, maxBlockSizeInMB, optimizer, learningRate, stepSize, momentum,
     aggregation, miniBatchFraction, batchSize, warmStartEpochs, partitioning, initialModel, validationIndicatorCol,
     validationFraction, patience, seed : as in `sparkdml.regression.LinearRegression`. With early stopping k is that of
@@ -139,6 +141,10 @@ class GeneralizedLinearRegression(
         validationFraction: float | None = None,
         patience: int = 5,
         seed: int = 0,
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> None:
         super().__init__()
         self.setParams(**self._input_kwargs)
@@ -186,6 +192,10 @@ class GeneralizedLinearRegression(
         validationFraction: float | None = None,
         patience: int = 5,
         seed: int = 0,
+        lowerBoundsOnCoefficients: Any = None,
+        upperBoundsOnCoefficients: Any = None,
+        lowerBoundsOnIntercepts: Any = None,
+        upperBoundsOnIntercepts: Any = None,
     ) -> Self:
         """Set the Params that are given."""
         return self._set(**self._input_kwargs)

@@ -123,7 +123,7 @@ def _is_searched(fit: Fit) -> bool:
 
 def _null_weight(problem: Problem) -> float:
     """The working weight of the model without coefficients, which is the mean one of a small model; one without any."""
-    _, c = problem.split(problem.start if problem.origin is None else problem.origin)
+    _, c = problem.split(_null_problem(problem).start)
     return float(problem.loss.fisher(problem.loss.inverse_link(c), c)[0, 0]) or 1.0
 
 
@@ -174,10 +174,10 @@ def _goodness_query(problem: Problem, theta: np.ndarray) -> Goodness:
 
 def _null_problem(problem: Problem) -> Problem:
     """The problem without coefficients, to be begun at the best constant prediction."""
-    start = problem.start if problem.origin is None else problem.origin
     nothing = np.zeros_like(problem.scale)
-    free = _in_units(problem, 0.0)
-    return replace(free, scale=nothing, start=start, origin=None, aggregation=WEIGHTED_MEAN, axes=None)
+    start = problem.join(nothing[:, None], problem.loss.link(problem.shift[-1:])[0])
+    free = replace(_in_units(problem, 0.0), bounds=None, aggregation=WEIGHTED_MEAN, axes=None)
+    return replace(free, penalty=free.penalty.within(-np.inf, np.inf), scale=nothing, start=start, origin=None)
 
 
 def fitted_null(data: Data, loss: GeneralizedLinear) -> float:

@@ -6,13 +6,12 @@ from typing import Any
 
 from pyspark.ml.param.shared import HasLoss, HasSolver
 
-from sparkdml.bounds import HasBounds
 from sparkdml.optim.losses import REGRESSION_LOSSES, Loss
 from sparkdml.optim.solvers import ALIASES, SOLVERS
 from sparkdml.params import FitParams, HasStandardErrors, choice, number
 
 
-class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasStandardErrors, HasBounds):
+class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasStandardErrors):
     """The Params of the estimator and of its model."""
 
     solver = choice("solver", "the method of minimization.", ["auto", *SOLVERS, *ALIASES])

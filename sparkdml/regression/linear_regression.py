@@ -235,8 +235,6 @@ class LinearRegression(
         loss = self._loss()
         if wanted_errors(self) and not loss.quadratic:
             raise ParamError(f"there are no standard errors with loss={loss.name!r}: leave computeStatistics out.")
-        if loss.constants and self._is_bounded:
-            raise ParamError(f"loss={loss.name!r} knows no bounds of coefficients or intercepts: clear them.")
         if loss.constants and self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0:
             raise ParamError(
                 f"loss={loss.name!r} with regParam={self.getOrDefault('regParam'):g} and elasticNetParam="

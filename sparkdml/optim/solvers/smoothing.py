@@ -90,6 +90,11 @@ class Smoothing(Solver[SmoothingState]):
         """That of the solver."""
         return self.inner.name
 
+    @property
+    def bounded(self) -> bool:  # type: ignore[override]
+        """Whether the solver keeps within the box."""
+        return self.inner.bounded
+
     def aggregation_refusal(self, aggregation: str) -> str | None:
         if aggregation in self.aggregations:
             return None
