@@ -121,8 +121,9 @@ class GradientKernel:
         X, y = block.features, block.label[:, None]
         z = margins(block, self.loss, self.W, self.b)
         s = self.weights.outside(block)
-        self.value += weighted(s, self.loss.value(y, z))
-        R = self.loss.gradient(y, z) * s[..., None]
+        value, slope = self.loss.value_and_gradient(y, z)
+        self.value += weighted(s, value)
+        R = slope * s[..., None]
         self.G += X.T @ R.reshape(block.rows, -1)
         self.g += R.sum(axis=0)
         self.weight += s.sum(axis=0)
@@ -153,9 +154,9 @@ class LineKernel:
         s = self.weights.outside(block)
         y = block.label[:, None]
         for t, steps in enumerate(self.steps.T):
-            at = z + steps[:, None] * dz
-            self.values[:, t] += weighted(s, self.loss.value(y, at))
-            self.slopes[:, t] += np.einsum("nk,nkc,nkc->k", s, self.loss.gradient(y, at), dz)
+            value, slope = self.loss.value_and_gradient(y, z + steps[:, None] * dz)
+            self.values[:, t] += weighted(s, value)
+            self.slopes[:, t] += np.einsum("nk,nkc,nkc->k", s, slope, dz)
         self.weight += s.sum(axis=0)
 
     def answers(self) -> list[Answer]:

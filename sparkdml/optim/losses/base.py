@@ -47,6 +47,10 @@ class Loss(ABC):
     def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """The derivatives of l by each margin, of shape (..., C)."""
 
+    def value_and_gradient(self, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both, where they have a costly part in common; one pass over the rows asks for both."""
+        return self.value(y, z), self.gradient(y, z)
+
     @abstractmethod
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """The second derivatives of l by the margins, of shape (..., C, C)."""

@@ -59,12 +59,15 @@ class GeneralizedLinear(Loss):
         return margin != 0.0 if self.link_function.power == -1.0 and not self.family.positive else margin > 0.0
 
     def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        t = self.family.coordinate(self.link_function, z[..., 0]).value
-        return np.where(self.valid(z), self.family.value(y, t), np.inf)
+        return self.value_and_gradient(y, z)[0]
 
     def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return self.value_and_gradient(y, z)[1]
+
+    def value_and_gradient(self, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         t, slope, _ = self.family.coordinate(self.link_function, z[..., 0])
-        return self._inside(z, self.family.slope(y, t) * slope)[..., None]
+        value = np.where(self.valid(z), self.family.value(y, t), np.inf)
+        return value, self._inside(z, self.family.slope(y, t) * slope)[..., None]
 
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         t, slope, bend = self.family.coordinate(self.link_function, z[..., 0])

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from sparkdml.optim.losses.base import Loss
+from sparkdml.optim.losses.logistic import sigmoid
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,19 @@ class Kinked(Loss):
         """The derivative of r by the margin, 1 or -1, of shape (...)."""
 
     def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        r = self.excess(y, z)
-        above = np.maximum(r, 0.0)
-        if self.smooth:
-            above += self.width * np.log1p(np.exp(-np.abs(r) / self.width))
-        return self.tilt * r + above
+        return self.value_and_gradient(y, z)[0]
 
     def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return self.value_and_gradient(y, z)[1]
+
+    def value_and_gradient(self, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         r = self.excess(y, z)
-        share = expit(r / self.width) if self.smooth else (r > 0.0).astype(float)
-        return (self.direction(y) * (self.tilt + share))[..., None]
+        above, share = np.maximum(r, 0.0), (r > 0.0).astype(float)
+        if self.smooth:
+            small = np.exp(-np.abs(r) / self.width)
+            above += self.width * np.log1p(small)
+            share = sigmoid(r, small)
+        return self.tilt * r + above, (self.direction(y) * (self.tilt + share))[..., None]
 
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         r = self.excess(y, z)

@@ -26,15 +26,22 @@ class Logistic(Loss):
     curvature = 0.25
 
     def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        margin = z[..., 0]
-        # the small part is added last, or a large margin on the right side would leave rounding instead of it
-        return (np.maximum(margin, 0.0) - y * margin) + np.log1p(np.exp(-np.abs(margin)))
+        return self.value_and_gradient(y, z)[0]
 
     def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return expit(z) - np.asarray(y)[..., None]
+        margin = z[..., 0]
+        return (sigmoid(margin, np.exp(-np.abs(margin))) - y)[..., None]
+
+    def value_and_gradient(self, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        margin = z[..., 0]
+        small = np.exp(-np.abs(margin))
+        # the small part is added last, or a large margin on the right side would leave rounding instead of it
+        value = (np.maximum(margin, 0.0) - y * margin) + np.log1p(small)
+        return value, (sigmoid(margin, small) - y)[..., None]
 
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return (expit(z) * expit(-z))[..., None]
+        small = np.exp(-np.abs(z))
+        return (small / np.square(1.0 + small))[..., None]
 
     def link(self, mean: np.ndarray) -> np.ndarray:
         return logit(np.clip(mean, EPS, 1.0 - EPS))[..., None]
@@ -44,3 +51,8 @@ class Logistic(Loss):
 
     def domain(self, y: np.ndarray) -> np.ndarray:
         return (y == 0.0) | (y == 1.0)
+
+
+def sigmoid(t: np.ndarray, small: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-t)), given small = exp(-|t|)."""
+    return np.where(t >= 0.0, 1.0, small) / (1.0 + small)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from sparkdml.optim.losses.base import Loss
 from sparkdml.optim.losses.logistic import EPS
@@ -39,13 +39,23 @@ class Softmax(Loss):
         return self.classes
 
     def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        away = z - np.take_along_axis(z, _places(y, z), axis=-1)  # zero of the label's class: nothing cancels
-        return np.asarray(logsumexp(away, axis=-1))
+        return self.value_and_gradient(y, z)[0]
 
     def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        slopes, places = softmax(z, axis=-1), _places(y, z)
-        np.put_along_axis(slopes, places, np.take_along_axis(slopes, places, axis=-1) - 1.0, axis=-1)
-        return slopes
+        return self.value_and_gradient(y, z)[1]
+
+    def value_and_gradient(self, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        own = _places(y, z)
+        away = z - np.take_along_axis(z, own, axis=-1)  # zero of the label's class: nothing cancels
+        first = np.argmax(away, axis=-1)[..., None]
+        largest = np.take_along_axis(away, first, axis=-1)
+        powers = np.exp(away - largest)
+        np.put_along_axis(powers, first, 0.0, axis=-1)
+        others = powers.sum(axis=-1, keepdims=True)
+        np.put_along_axis(powers, first, 1.0, axis=-1)
+        slopes = powers / (1.0 + others)
+        np.put_along_axis(slopes, own, np.take_along_axis(slopes, own, axis=-1) - 1.0, axis=-1)
+        return (largest + np.log1p(others))[..., 0], slopes
 
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         p = softmax(z, axis=-1)
