@@ -1,6 +1,7 @@
 # make train   train on the sample in data/ and print the model;  make train ARGS="--solver gd" passes flags on
 # make test    the test suite, in two processes with a Spark session each
 # make check   ruff and mypy
+# make bench   sparkdml against its peers, for hours;  make bench ARGS=--quick takes five minutes
 # make setup   the environment alone;  make clean removes it and everything else that was made
 #
 # Each makes .venv first where it is missing or older than pyproject.toml and requirements.lock. All paths are
@@ -13,7 +14,7 @@ RUN := .venv/bin/python -m
 # The Spark and the Python of .venv; those of another installation would be of another version.
 unexport SPARK_HOME PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
 
-.PHONY: setup train test check clean python java
+.PHONY: setup train test check bench clean python java
 
 setup: .venv/.installed
 
@@ -29,6 +30,10 @@ check: .venv/.installed
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+
+bench: java .venv/.installed
+	.venv/bin/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
+	.venv/bin/python benchmarks/bench.py $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache spark-warehouse

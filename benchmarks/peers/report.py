@@ -1,0 +1,90 @@
+"""What a run found, as JSON, as a table, and as a plot."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from sparkdml.text import align
+
+OURS = "sparkdml"
+HEADER = ["shape", "contestant", "from", "median s", "min", "max", "times ours", "above the optimum", "passes"]
+
+
+def write_report(directory: Path, machine: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    """Write the files, and return the table. Shapes of an earlier run that are not in this one are kept."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / "results.json"
+    known = {each["shape"]["name"]: each for each in json.loads(file.read_text())["results"]} if file.exists() else {}
+    known |= {each["shape"]["name"]: each | {"machine": machine} for each in results}
+    kept = list(known.values())
+    file.write_text(json.dumps({"results": kept}, indent=1) + "\n")
+    text = table(kept)
+    (directory / "results.txt").write_text(text + "\n")
+    plot(kept, directory / "results.png")
+    return text
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """A line for each shape, contestant and kind of run, and the machine's limits for a pass of each shape."""
+    rows = [HEADER]
+    limits = []
+    for result in results:
+        shape, fits, machine = result["shape"], result["fits"], result["machine"]
+        for kind in ("ready", "from_files"):
+            ours = statistics.median(fits[OURS][kind]) if kind in fits[OURS] else None
+            for name, fit in fits.items():
+                if kind in fit:
+                    rows.append(_row(shape["name"], name, kind, fit, ours))
+                elif kind == "ready":
+                    rows.append([shape["name"], name, kind, fit.get("failed", "")] + [""] * 5)
+        passes = fits[OURS].get("passes", 1)
+        memory, product = machine["bandwidth"], machine["gemm"]
+        read, flops = shape["nbytes"] / memory, 4.0 * shape["numbers"]
+        limits.append(
+            f"{_title(shape)}: a pass reads {shape['nbytes'] / 1e6:,.0f} MB, {read:.3f} s at {memory / 1e9:.1f} GB/s; "
+            f"a gradient takes {flops / 1e9:.2f} Gflop, {flops / product:.3f} s at {product / 1e9:.0f} Gflop/s; {passes} "
+            f"passes of ours at the memory's speed are {passes * read:.2f} s"
+        )
+    return "\n".join([align(rows), "", *limits])
+
+
+def _row(shape: str, name: str, kind: str, fit: dict[str, Any], ours: float | None) -> list[str]:
+    seconds = fit[kind]
+    median = statistics.median(seconds)
+    gap = f"{fit['gap']:.1e}" + ("" if fit["gap"] <= fit["target"] else " (not reached)")
+    passes = fit.get("passes", fit.get("iterations", ""))
+    ratio = f"{median / ours:.2f}" if ours else ""
+    times = [f"{each:.2f}" for each in (median, min(seconds), max(seconds))]
+    return [shape, name, kind.replace("_", " "), *times, ratio, gap, str(passes)]
+
+
+def _title(shape: dict[str, Any]) -> str:
+    return f"{shape['name']}: {shape['rows']:,} x {shape['columns']:,}"
+
+
+def plot(results: list[dict[str, Any]], path: Path) -> None:
+    """Bars of the medians, a panel a shape; left out where there is no matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        return
+    figure = Figure(figsize=(10, 2.2 * len(results)), layout="constrained")
+    panels = figure.subplots(len(results), 1, squeeze=False)[:, 0]
+    for panel, result in zip(panels, results, strict=True):
+        fits = {name: fit for name, fit in result["fits"].items() if "ready" in fit}
+        names = list(reversed(fits))
+        for offset, kind, colour in ((0.2, "ready", "#3465a4"), (-0.2, "from_files", "#c4a000")):
+            seconds = [statistics.median(fits[name].get(kind, [0.0])) for name in names]
+            bars = panel.barh([i + offset for i in range(len(names))], seconds, 0.4, color=colour)
+            panel.bar_label(bars, labels=[f" {each:.1f} s" if each else "" for each in seconds], fontsize=7)
+            bars.set_label(kind.replace("_", " "))
+        panel.set_yticks(range(len(names)), names, fontsize=8)
+        panel.set_title(
+            f"{result['shape']['name']}: {result['shape']['rows']:,} x {result['shape']['columns']:,}", fontsize=9
+        )
+        panel.set_xscale("log")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(fontsize=8)
+    panels[-1].set_xlabel("seconds to the target, median")
+    figure.savefig(path, dpi=120)
