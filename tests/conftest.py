@@ -29,8 +29,11 @@ class Ended(NamedTuple):
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     quick_start = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # the JVM compiles less: most tests run each path once
+    java_blas = (
+        "-Ddev.ludovic.netlib.blas.nativeLibPath=none"  # a native one gives the same product other bits at times
+    )
     conf = {"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2"}
-    session = get_spark("tests", **conf, **{"spark.driver.extraJavaOptions": quick_start})
+    session = get_spark("tests", **conf, **{"spark.driver.extraJavaOptions": f"{quick_start} {java_blas}"})
     yield session
     session.stop()
 

@@ -43,8 +43,8 @@ def table(results: list[dict[str, Any]]) -> str:
         read, flops = shape["nbytes"] / memory, 4.0 * shape["numbers"]
         limits.append(
             f"{_title(shape)}: a pass reads {shape['nbytes'] / 1e6:,.0f} MB, {read:.3f} s at {memory / 1e9:.1f} GB/s; "
-            f"a gradient takes {flops / 1e9:.2f} Gflop, {flops / product:.3f} s at {product / 1e9:.0f} Gflop/s; {passes} "
-            f"passes of ours at the memory's speed are {passes * read:.2f} s"
+            f"a gradient takes {flops / 1e9:.2f} Gflop, {flops / product:.3f} s at {product / 1e9:.0f} Gflop/s; "
+            f"{passes} passes of ours at the memory's speed are {passes * read:.2f} s"
         )
     return "\n".join([align(rows), "", *limits])
 

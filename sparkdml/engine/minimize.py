@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from sparkdml.engine.data import DEFAULT_READING, Data, Reading
+from sparkdml.engine.known import known_answers
 from sparkdml.errors import DivergenceError
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Query
@@ -61,7 +62,7 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
     """
     for problem, solver in fits:
         check_admissible(solver, problem)
-    running = [Fit(problem, solver, solver.init(problem)) for problem, solver in fits]
+    running = [_begun(Fit(problem, solver, solver.init(problem)), data) for problem, solver in fits]
     while pending := [fit for fit in running if fit.state.stop is StopReason.RUNNING]:
         started = time.perf_counter()
         asked = [fit.solver.queries(fit.problem, fit.state) for fit in pending]
@@ -94,6 +95,15 @@ def continued(fit: Fit) -> Problem:
     """The problem of a fit, to be begun where the fit ended."""
     assert fit.state.point is not None
     return fit.problem.starting_at(fit.state.point.theta)
+
+
+def _begun(fit: Fit, data: Data) -> Fit:
+    """The fit, after its first step where that needs no pass."""
+    known = known_answers(data, fit.solver.queries(fit.problem, fit.state))
+    if known is not None:
+        fit.state = fit.solver.step(fit.problem, fit.state, known)
+        _require_finite(fit)
+    return fit
 
 
 def _require_finite(fit: Fit) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from sparkdml.optim.losses.base import Loss
 from sparkdml.optim.losses.families import Binomial, Family, Gaussian, NegativeBinomial, Tweedie
-from sparkdml.optim.losses.links import LINKS, Link, Logit, Power, Probit
+from sparkdml.optim.losses.links import LINKS, Coordinate, Link, Logit, Power, Probit
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,21 @@ class GeneralizedLinear(Loss):
         return margin != 0.0 if self.link_function.power == -1.0 and not self.family.positive else margin > 0.0
 
     def value(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return self.value_and_gradient(y, z)[0]
+        return self._value(y, z, self.family.coordinate(self.link_function, z[..., 0]))
 
     def gradient(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return self.value_and_gradient(y, z)[1]
+        return self._gradient(y, z, self.family.coordinate(self.link_function, z[..., 0]))
 
     def value_and_gradient(self, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        t, slope, _ = self.family.coordinate(self.link_function, z[..., 0])
-        value = np.where(self.valid(z), self.family.value(y, t), np.inf)
-        return value, self._inside(z, self.family.slope(y, t) * slope)[..., None]
+        at = self.family.coordinate(self.link_function, z[..., 0])
+        return self._value(y, z, at), self._gradient(y, z, at)
+
+    def _value(self, y: np.ndarray, z: np.ndarray, at: Coordinate) -> np.ndarray:
+        return np.where(self.valid(z), self.family.value(y, at.value), np.inf)
+
+    def _gradient(self, y: np.ndarray, z: np.ndarray, at: Coordinate) -> np.ndarray:
+        t, slope, _ = at
+        return self._inside(z, self.family.slope(y, t) * slope)[..., None]
 
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         t, slope, bend = self.family.coordinate(self.link_function, z[..., 0])
