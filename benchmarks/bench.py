@@ -122,7 +122,7 @@ def compare(shape: Shape, directory: Path, names: Sequence[str], options: argpar
                 del runners[name]
                 continue
             best = min(best, found[name]["objective"])
-            say(f"  {name}: {found[name]}")
+            say(f"  {name}: tol or passes {found[name]['setting']}, {found[name]['seconds']:.2f} s")
         for _ in range(options.repeats):
             for name in runners:
                 found[name].setdefault("ready", []).append(judged(name, found[name]["setting"])["seconds"])
@@ -133,6 +133,7 @@ def compare(shape: Shape, directory: Path, names: Sequence[str], options: argpar
         for name in (name for name in FROM_FILES if "ready" in found.get(name, {})):
             seconds = _from_files(name, shape, path, found[name]["setting"], options.limit)
             found[name].setdefault("from_files", []).append(seconds)
+            say(f"  {name}: {seconds:.1f} s from files")
     return {"shape": asdict(shape) | {"nbytes": shape.nbytes, "numbers": shape.numbers}, "best": best, "fits": found}
 
 
@@ -200,8 +201,10 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     output = options.output or HERE / "results" / ("quick" if options.quick else "full")
     machine = described(CORES)
-    results = [compare(shapes[name], options.data, names, options) for name in chosen]
-    print(write_report(output, machine, results))
+    for name in chosen:
+        result = compare(shapes[name], options.data, names, options)
+        table = write_report(output, result | {"machine": machine})
+    print(table)
 
 
 if __name__ == "__main__":

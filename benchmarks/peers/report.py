@@ -11,12 +11,12 @@ OURS = "sparkdml"
 HEADER = ["shape", "contestant", "from", "median s", "min", "max", "times ours", "above the optimum", "passes"]
 
 
-def write_report(directory: Path, machine: dict[str, Any], results: list[dict[str, Any]]) -> str:
-    """Write the files, and return the table. Shapes of an earlier run that are not in this one are kept."""
+def write_report(directory: Path, result: dict[str, Any]) -> str:
+    """Write the files anew with the result of one more shape, and return the table."""
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "results.json"
     known = {each["shape"]["name"]: each for each in json.loads(file.read_text())["results"]} if file.exists() else {}
-    known |= {each["shape"]["name"]: each | {"machine": machine} for each in results}
+    known[result["shape"]["name"]] = result
     kept = list(known.values())
     file.write_text(json.dumps({"results": kept}, indent=1) + "\n")
     text = table(kept)

@@ -18,7 +18,7 @@ from pyspark.sql.types import ArrayType, DataType
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.pack import Plan
 from sparkdml.blocks.parquet import RowGroup, Source, Split
-from sparkdml.blocks.schema import quoted
+from sparkdml.blocks.schema import escaped
 from sparkdml.blocks.store import Handle
 
 MAX_FILES = 1000  # whose footers the driver reads before the rows are; about a millisecond each
@@ -46,7 +46,7 @@ OPTIONS = {"path", "paths", "mergeschema"}  # of a reader, those that change not
 def packed_from_files(df: DataFrame, columns: Columns, plan: Plan) -> RDD | None:
     """The handles of the packed partitions of `df`, none of whose rows Spark reads; None where it has to."""
     wanted = dict.fromkeys((*columns.roles.values(), *columns.features))
-    selected = df.select(*map(quoted, wanted))
+    selected = df.selectExpr(*map(escaped, wanted))
     names = _names_in_files(selected)
     if names is None or any("." in name for name in names.values()):  # to Arrow, a dot leads into a struct
         return None

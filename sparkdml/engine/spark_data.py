@@ -131,7 +131,7 @@ def pack(
     means = feature_means(selected, columns) if handleInvalid == "mean" else None
     drawn = draw(selected, wanted, labelCol) if wanted else None
     plan = Plan(columns, columns.size, skip, seed, f"sparkdml-{uuid.uuid4().hex[:12]}", means, validationFraction)
-    rows = select_columns(df, columns, *key)
+    rows = select_columns(df, columns, *key) if key else selected
     if drawn or partitioning != "as-is":
         rows = ordered(rows, seed, by_label=partitioning == "stratified")
     rows = drawn.rows(rows, seed) if drawn else rows
