@@ -1,7 +1,7 @@
 # make train   train on the sample in data/ and print the model;  make train ARGS="--solver gd" passes flags on
 # make test    the test suite, in two processes with a Spark session each
 # make check   ruff and mypy
-# make bench   sparkdml against its peers, for hours;  make bench ARGS=--quick takes five minutes
+# make bench   sparkdml against its peers, for hours;  make bench ARGS=--quick takes some minutes
 # make setup   the environment alone;  make clean removes it and everything else that was made
 #
 # Each makes .venv first where it is missing or older than pyproject.toml and requirements.lock. All paths are

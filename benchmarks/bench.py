@@ -1,7 +1,7 @@
 """sparkdml against pyspark.ml, pyspark.mllib, scikit-learn and Vowpal Wabbit: one run, the same data, cores and judge.
 
     make bench                                            # all shapes; hours
-    make bench ARGS="--quick"                             # small shapes, under five minutes
+    make bench ARGS="--quick"                             # small shapes, fits of ready data only: some minutes
     make bench ARGS="--shapes dense,airline --repeats 3"
 
 For each shape every contestant is tried with several tolerances, to find the loosest with which its objective, computed
@@ -34,6 +34,8 @@ from peers.shapes import FULL, QUICK, Shape
 
 HERE = Path(__file__).resolve().parent
 FROM_FILES = ("sparkdml", "pyspark.ml", "pyspark.ml, OpenBLAS", "scikit-learn lbfgs", "scikit-learn ridge")
+SLOW = ("pyspark.ml, OpenBLAS", "pyspark.mllib SGD", "vowpal wabbit bfgs")  # to make ready, or to come near
+QUICK_CONTESTANTS = [name for name in CONTESTANTS if name not in SLOW]
 REFERENCE = "sparkdml"  # whose tightest setting gives the first optimum
 
 
@@ -185,18 +187,26 @@ def say(text: str) -> None:
 def main() -> None:
     """Run the shapes that are asked for, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small shapes")
+    parser.add_argument("--quick", action="store_true", help="small shapes, three fits of ready data each")
     parser.add_argument("--shapes", metavar="A,B", help="which shapes (default: all)")
     parser.add_argument("--contestants", metavar="A;B", help=f"which contestants, of {'; '.join(CONTESTANTS)}")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="fits of each (default: 5)")
+    parser.add_argument("--repeats", type=int, metavar="N", help="fits of each (default: 5, or 3)")
     parser.add_argument("--no-from-files", dest="from_files", action="store_false", help="only fits of ready data")
     parser.add_argument("--limit", type=float, default=900.0, metavar="S", help="seconds for one answer (default: 900)")
     parser.add_argument("--data", type=Path, default=HERE / "data", metavar="DIR", help="where the tables are kept")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results go (default: benchmarks/results)")
     options = parser.parse_args()
+    options.repeats = options.repeats or (3 if options.quick else 5)
+    options.from_files = options.from_files and not options.quick
     shapes = QUICK if options.quick else FULL
     chosen = options.shapes.split(",") if options.shapes else list(shapes)
-    names = options.contestants.split(";") if options.contestants else list(CONTESTANTS)
+    names = (
+        options.contestants.split(";")
+        if options.contestants
+        else [*CONTESTANTS]
+        if not options.quick
+        else QUICK_CONTESTANTS
+    )
     if unknown := {*chosen} - {*shapes} | {*names} - {*CONTESTANTS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     output = options.output or HERE / "results" / ("quick" if options.quick else "full")

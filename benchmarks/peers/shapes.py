@@ -180,8 +180,8 @@ FULL = {
 QUICK = {
     shape.name: shape
     for shape in (
-        Shape("dense", 200_000, 100, 1e-5),
-        Shape("airline", 200_000, 1_000, 1e-5, nonzeros=8, levels=AIRLINE),
-        Shape("linear", 100_000, 200, 1e-5, logistic=False),
+        Shape("dense", 100_000, 50, 1e-5),
+        Shape("airline", 100_000, 1_000, 1e-5, nonzeros=8, levels=AIRLINE),
+        Shape("linear", 50_000, 100, 1e-5, logistic=False),
     )
 }
