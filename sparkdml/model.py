@@ -295,13 +295,19 @@ def _as_vector(dataset: DataFrame, columns: Columns, size: int, means: list[floa
 
 
 def _augmented(rows: DataFrame, offset: str, size: int) -> DataFrame:
-    """The rows with the offset behind the `size` numbers of their vectors; a missing one is NaN there."""
-    sized = quoted(VECTOR_COL).alias(
-        VECTOR_COL, metadata={"ml_attr": {"num_attrs": size}}
-    )  # else Spark counts, by a job
-    parts = rows.withColumns({VECTOR_COL: sized, OFFSET_COL: quoted(offset).cast("double")})
+    """The rows with the offset behind the `size` numbers of their vectors; a missing one is NaN there.
+
+    Sizes are told: of the vectors VectorAssembler would count it by a job, and of what it makes it names every number.
+    """
+    parts = rows.withColumns({VECTOR_COL: _sized(VECTOR_COL, size), OFFSET_COL: quoted(offset).cast("double")})
     both = VectorAssembler(inputCols=[VECTOR_COL, OFFSET_COL], outputCol=AUGMENTED_COL, handleInvalid="keep")
-    return both.transform(parts).drop(VECTOR_COL, OFFSET_COL).withColumnRenamed(AUGMENTED_COL, VECTOR_COL)
+    augmented = both.transform(parts).withColumn(VECTOR_COL, _sized(AUGMENTED_COL, size + 1))
+    return augmented.drop(OFFSET_COL, AUGMENTED_COL)
+
+
+def _sized(column: str, size: int) -> Column:
+    """A column of vectors with their size, and nothing else, in its metadata."""
+    return quoted(column).alias(column, metadata={"ml_attr": {"num_attrs": size}})
 
 
 def _present_or(number: Column, otherwise: Column) -> Column:

@@ -55,8 +55,8 @@ class GeneralizedLinearRegression(
 
     The penalty is that of pyspark.ml, where k is the mean working weight sum_i s_i mean'(z_i)^2 / V(mean_i) / sum_i s_i
     at the minimum, and v = w; for the gaussian family with the identity link k = 1, v_j = std(x_j) w_j, and the L2 part
-    is divided by the standard deviation of the label. `standardization` chooses between the two v. A column that never
-    changes gets the coefficient zero.
+    is divided by the standard deviation of the label, less its offset. `standardization` chooses between the two v. A
+    column that never changes gets the coefficient zero.
 
     Parameters
     ----------
