@@ -18,7 +18,7 @@ from sparkdml.optim.losses.softmax import most_probable
 
 @dataclass(frozen=True, eq=False)
 class ArrayModel:
-    """A fitted model of numbers: z = coefficients . x + intercept.
+    """A fitted model of numbers: z = coefficients . x + intercept + offset.
 
     Attributes
     ----------
@@ -34,19 +34,20 @@ class ArrayModel:
     featureMeans: np.ndarray | None
     params: Mapping[str, Any]
 
-    def margins(self, X: Any) -> np.ndarray:
-        """coefficients . x + intercept of each row, (n, C).
+    def margins(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
+        """coefficients . x + intercept + offset of each row, (n, C).
 
-        X is an array (n, d), a sparse matrix of SciPy, or a pandas DataFrame, whose columns are taken by name.
+        X is an array (n, d), a sparse matrix of SciPy, or a pandas DataFrame, whose columns are taken by name. The
+        offset, a number a row or one for all, is what the column `offsetCol` is to the model in Spark.
         Raises ColumnError where features are missing. A row with a NaN has NaN margins, unless means fill it.
         """
         X = self._matrix(X)
         with np.errstate(invalid="ignore"):
-            return np.asarray(X @ self.coefficients.T) + self.intercepts
+            return np.asarray(X @ self.coefficients.T) + self.intercepts + np.reshape(offset, (-1, 1))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The prediction for each row, (n,); NaN for a row with a NaN."""
-        return self.margins(X)[:, 0]
+        return self.margins(X, offset)[:, 0]
 
     def _matrix(self, X: Any) -> Any:
         d = len(self.featureNames)
@@ -69,18 +70,18 @@ class ArrayModel:
 class ArrayClassifier(ArrayModel):
     """A fitted classifier of K classes: of one margin P(y = 1) = 1 / (1 + exp(-z)), else P(y = k) ~ exp(z_k)."""
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The probability of each class, (n, K)."""
-        z = self.margins(X)
+        z = self.margins(X, offset)
         with np.errstate(invalid="ignore"):
             return expit(np.hstack([-z, z])) if z.shape[1] == 1 else np.asarray(softmax(z, axis=1))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The class of each row, (n,), NaN for a row with a NaN.
 
         Of one margin 1.0 where its probability is above the threshold; else see `most_probable`.
         """
-        p = self.predict_proba(X)
+        p = self.predict_proba(X, offset)
         binomial = len(self.intercepts) == 1
         best = p[:, 1] > _threshold(self.params) if binomial else most_probable(p, self.params.get("thresholds"))
         return np.where(np.isnan(p[:, 1]), np.nan, best)
@@ -89,9 +90,9 @@ class ArrayClassifier(ArrayModel):
 class ArrayMargins(ArrayModel):
     """A fitted support vector machine, which knows no probabilities."""
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The class of each row, (n,): 1.0 where its margin is above the threshold; NaN for a row with a NaN."""
-        z = self.margins(X)[:, 0]
+        z = self.margins(X, offset)[:, 0]
         return np.where(np.isnan(z), np.nan, z > self.params["threshold"])
 
 
@@ -111,8 +112,8 @@ class ArrayGeneralizedLinear(ArrayModel):
         )
 
     def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
-        """The mean for each row, (n,), `offset` being added to its margin; NaN for a row with a NaN."""
-        return self.loss.inverse_link(self.margins(X) + np.reshape(offset, (-1, 1)))
+        """The mean for each row, (n,); NaN for a row with a NaN."""
+        return self.loss.inverse_link(self.margins(X, offset))
 
 
 def _threshold(params: Mapping[str, Any]) -> float:

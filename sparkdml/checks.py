@@ -8,6 +8,7 @@ from pyspark.ml.param import Params
 
 from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.stats import Statistics
+from sparkdml.columns import offset_of
 from sparkdml.engine.data import Data
 from sparkdml.engine.robust import aggregate_statistics
 from sparkdml.engine.spark_data import SparkData
@@ -36,7 +37,11 @@ def training_statistics(data: Data, fold: int, class_weights: Mapping[float, flo
         )
     columns = [*data.feature_names, label]
     _require_range(found, columns)
+    if found.concentration == 1.0 and np.any(found.low < found.high):
+        warn_data("one row has all of the weight, so that the others are lost in rounding: look at weightCol.")
     _warn_rounding(found, columns)
+    if found.net is not None:
+        _warn_rounding(found.net, _net_of(columns))
     return found
 
 
@@ -67,12 +72,12 @@ def _require_range(found: Statistics, columns: Sequence[str]) -> None:
             f"column {columns[j]!r} varies, between {found.low[j]:g} and {found.high[j]:g}, so little that its squares "
             "underflow: rescale the column, or leave it out."
         )
+    if found.net is not None:
+        _require_range(found.net, _net_of(columns))
 
 
 def _warn_rounding(found: Statistics, columns: Sequence[str]) -> None:
-    """Warn of what can be computed but says more of rounding than of the data."""
-    if found.concentration == 1.0 and np.any(found.low < found.high):
-        warn_data("one row has all of the weight, so that the others are lost in rounding: look at weightCol.")
+    """Warn of columns that can be computed with but say more of rounding than of the data."""
     deviation = np.sqrt(found.variance)
     if (lost := (deviation > 0.0) & (deviation < LOST * np.abs(found.center))).any():
         j = int(np.argmax(lost))
@@ -80,6 +85,11 @@ def _warn_rounding(found: Statistics, columns: Sequence[str]) -> None:
             f"column {columns[j]!r} varies by {deviation[j]:.1g} about {found.center[j]:g}, which is mostly rounding: "
             "subtract a constant from it where it is made, or leave it out."
         )
+
+
+def _net_of(columns: Sequence[str]) -> list[str]:
+    """What the statistics net of offsets are of."""
+    return [f"{columns[-1]} - offset"]
 
 
 def check_packed(params: Params, data: Data) -> None:
@@ -94,6 +104,10 @@ def check_packed(params: Params, data: Data) -> None:
             )
     if not isinstance(data, SparkData):
         return
+    if (offset := offset_of(params)) != (added := data.columns.roles.get("offset")):
+        raise ColumnError(
+            f"offsetCol={offset!r} but the data were packed with {added!r}: pack them with the same column."
+        )
     packed = {"labelCol": data.columns.roles["label"], "weightCol": data.columns.roles.get("weight")}
     packed |= {"featuresCol": data.columns.features[0], "validationIndicatorCol": data.columns.roles.get("fold")}
     for name, column in packed.items():

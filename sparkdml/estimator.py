@@ -30,11 +30,7 @@ from sparkdml.engine.data import Data, Reading, gram_shift
 from sparkdml.engine.minimize import Fit, Start, minimize_warm
 from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import (
-    ColumnError,
-    ConvergenceWarning,
-    ParamError,
-)
+from sparkdml.errors import ColumnError, ConvergenceWarning, ParamError
 from sparkdml.inference import CLASSICAL, check_errors, check_room, measure_covariances, wanted_errors
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
@@ -62,6 +58,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         "featuresCols",
         "labelCol",
         "weightCol",
+        "offsetCol",
         "numPartitions",
         "handleInvalid",
         "partitioning",
@@ -150,7 +147,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             deviation=deviation,
             shift=gram_shift(statistics),
             bounds=bounds_of(self, loss.margins - loss.constants, len(deviation)),
-            **{"label_mean": float(statistics.center[-1]), **chosen, **more},
+            **{"label_mean": float(statistics.center[-1]), "offset_mean": statistics.mean_offset, **chosen, **more},
         )
         return replace(problem, fold=self._held_out, aggregation=self.getOrDefault("aggregation"))
 

@@ -39,8 +39,8 @@ class RegressionMetrics:
     count, weight : rows, and sum s.
     label_mean : sum s y / sum s.
     label_m2 : sum s (y - label_mean)^2.
-    prediction_m2 : sum s (p - label_mean)^2.
     squared_error : sum s (y - p)^2.
+    prediction_m2 : sum s (p - label_mean)^2, or None where it is not known.
     absolute_error : sum s |y - p|, or None where it is not known.
     residual_range : the extremes of sqrt(s) (y - p), or None where they are not known.
     bias : sum s (p - y) / sum s, or None where it is not known.
@@ -50,8 +50,8 @@ class RegressionMetrics:
     weight: float
     label_mean: float
     label_m2: float
-    prediction_m2: float
     squared_error: float
+    prediction_m2: float | None = None
     absolute_error: float | None = None
     residual_range: tuple[float, float] | None = None
     bias: float | None = None
@@ -69,6 +69,7 @@ class RegressionMetrics:
     @property
     def explained_variance(self) -> float:
         """prediction_m2 / weight: the variance of the predictions about the mean label, as in pyspark.ml."""
+        assert self.prediction_m2 is not None
         return self.prediction_m2 / self.weight
 
     def r2(self, through_origin: bool) -> float:
@@ -242,8 +243,8 @@ def regression_metrics(
         weight_sum,
         float(label_mean),
         float(label_m2),
-        float(prediction_m2 + weight_sum * (prediction_mean - label_mean) ** 2),
         float(residual_m2 + weight_sum * residual_mean**2),
+        float(prediction_m2 + weight_sum * (prediction_mean - label_mean) ** 2),
         float(weight_sum * absolute),
         (scored.low, scored.high),
         float(prediction_mean - label_mean),

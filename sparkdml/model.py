@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from pyspark.ml.base import PredictionModel
+from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
 from pyspark.ml.wrapper import JavaWrapper
@@ -16,19 +17,22 @@ from pyspark.sql.types import ArrayType
 from sparkdml.array_model import KINDS, ArrayModel
 from sparkdml.arrays import require
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.schema import numbers_of, quoted, resolve_features
-from sparkdml.errors import ColumnError, StatisticsError
+from sparkdml.blocks.schema import numbers_of, quoted, require_numeric, resolve_features
+from sparkdml.columns import offset_of
+from sparkdml.errors import ColumnError, ParamError, StatisticsError
 from sparkdml.linalg import dense
 from sparkdml.persistence import Persistable
 from sparkdml.sklearn_twin import sklearn_twin
 from sparkdml.summary import Scoring, Summary, TrainingSummary
 
 VECTOR_COL = "_sparkdml_features"
+OFFSET_COL = "_sparkdml_offset"
+AUGMENTED_COL = "_sparkdml_features_and_offset"
 SCORE_COL = "_sparkdml_score"
 
 
 class LinearModel(Persistable, PredictionModel[Vector]):
-    """Base of the fitted models, whose score of a row is coefficients . features + intercept.
+    """Base of the fitted models, whose score of a row is coefficients . features + intercept (+ offset).
 
     A model of C scores has a matrix of coefficients, a row a score, and a vector of intercepts.
 
@@ -75,7 +79,15 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         return float(self._intercepts[0])
 
     def to_pyspark(self) -> Any:
-        """The model of `pyspark.ml` with the same coefficients and columns; it needs a running session."""
+        """The model of `pyspark.ml` with the same coefficients and columns; it needs a running session.
+
+        Raises ParamError where there is an offset that no such model adds.
+        """
+        if (offset := offset_of(self)) and not hasattr(self._pyspark_class, "offsetCol"):
+            raise ParamError(
+                f"offsetCol={offset!r}: {self._pyspark_class.__name__} of pyspark.ml adds no offset; score with "
+                "`transform`, or clear offsetCol."
+            )
         java_model = JavaWrapper._new_java_obj(self._java_class, self.uid, *self._java_arguments())
         model = self._pyspark_class(java_model)
         model._set(**self._twin_params())
@@ -159,18 +171,32 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         return self._summary
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
-        """Score in the JVM, lazily. A row whose features are missing gets nulls, unless means fill them."""
+        """Score in the JVM, lazily. A row whose features are missing gets nulls, unless means fill them.
+
+        So does one without its offset.
+        """
         columns = self._input_columns(dataset)
-        scorer, score = self.to_pyspark(), self.getOrDefault(self._score) or SCORE_COL
-        scorer._set(featuresCol=VECTOR_COL, **{self._score: score})
         means = None if self.featureMeans is None else self.featureMeans.tolist()
-        vector = _as_vector(dataset, columns, self.numFeatures, means)
-        scored = scorer.transform(dataset.withColumn(VECTOR_COL, vector))
+        rows = dataset.withColumn(VECTOR_COL, _as_vector(dataset, columns, self.numFeatures, means))
+        model = self
+        if offset := offset_of(self):
+            rows, model = _augmented(rows, offset, self.numFeatures), self._augmented()
+        scorer, score = model.to_pyspark(), self.getOrDefault(self._score) or SCORE_COL
+        scorer._set(featuresCol=VECTOR_COL, **{self._score: score})
+        scored = scorer.transform(rows)
         known = ~F.isnan(self.number(self._score, quoted(score)))
         added = [name for output in self._outputs if (name := self._column(output))]
         described = {name: scored.schema[name].metadata for name in added}
         outputs = {name: F.when(known, quoted(name)).alias(name, metadata=described[name]) for name in added}
         return scored.withColumns(outputs).drop(VECTOR_COL, SCORE_COL)
+
+    def _augmented(self) -> Self:
+        """The model to which the offset is one more feature, the last, of coefficient one."""
+        model = self.copy()
+        model._weights = np.column_stack([self._weights, np.ones(len(self._weights))])
+        model.featureNames = (*self.featureNames, OFFSET_COL)
+        model.clear(model.getParam("offsetCol"))
+        return model
 
     def _column(self, output: str) -> str:
         """What a column that `transform` adds is called; empty where it is not added."""
@@ -244,6 +270,8 @@ class LinearModel(Persistable, PredictionModel[Vector]):
                 f"the features have {columns.size} columns but the model was trained on {self.numFeatures}: "
                 f"{', '.join(self.featureNames[:20])}."
             )
+        if offset := offset_of(self):
+            require_numeric(dataset.schema, offset, "the offset column")
         return columns
 
 
@@ -264,6 +292,22 @@ def _as_vector(dataset: DataFrame, columns: Columns, size: int, means: list[floa
     elif isinstance(data_type, ArrayType) and data_type.containsNull:
         array = F.transform(array, lambda value: F.coalesce(value, nan))
     return array_to_vector(F.coalesce(array, nowhere))
+
+
+def _augmented(rows: DataFrame, offset: str, size: int) -> DataFrame:
+    """The rows with the offset behind the `size` numbers of their vectors; a missing one is NaN there.
+
+    Sizes are told: of the vectors VectorAssembler would count it by a job, and of what it makes it names every number.
+    """
+    parts = rows.withColumns({VECTOR_COL: _sized(VECTOR_COL, size), OFFSET_COL: quoted(offset).cast("double")})
+    both = VectorAssembler(inputCols=[VECTOR_COL, OFFSET_COL], outputCol=AUGMENTED_COL, handleInvalid="keep")
+    augmented = both.transform(parts).withColumn(VECTOR_COL, _sized(AUGMENTED_COL, size + 1))
+    return augmented.drop(OFFSET_COL, AUGMENTED_COL)
+
+
+def _sized(column: str, size: int) -> Column:
+    """A column of vectors with their size, and nothing else, in its metadata."""
+    return quoted(column).alias(column, metadata={"ml_attr": {"num_attrs": size}})
 
 
 def _present_or(number: Column, otherwise: Column) -> Column:

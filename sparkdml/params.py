@@ -21,6 +21,7 @@ from pyspark.ml.param.shared import (
 from sparkdml.blocks.sampling import SAMPLINGS
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.bounds import HasBounds
+from sparkdml.columns import HasFeaturesCols, HasOffsetCol
 from sparkdml.errors import ParamError
 from sparkdml.inference import STANDARD_ERRORS
 from sparkdml.model import LinearModel
@@ -97,17 +98,6 @@ def _getter(param: str) -> Callable[[Params], Any]:
 
 def _setter(param: str) -> Callable[[P, Any], P]:
     return lambda self, value: self._set(**{param: value})
-
-
-class HasFeaturesCols(Params):
-    """Numeric columns as features, without a vector column."""
-
-    featuresCols: Param[list[str]] = Param(
-        Params._dummy(),
-        "featuresCols",
-        "numeric columns to take as features, instead of featuresCol.",
-        TypeConverters.toListString,
-    )
 
 
 class HasNumPartitions(Params):
@@ -278,6 +268,7 @@ class FitParams(
     HasAggregationDepth,
     HasMaxBlockSizeInMB,
     HasFeaturesCols,
+    HasOffsetCol,
     HasNumPartitions,
     HasHandleInvalid,
     HasDescent,

@@ -27,6 +27,8 @@ def sklearn_twin(model: ArrayModel) -> Any:
         import sklearn.pipeline
     except ImportError:
         raise ImportError("to_sklearn needs scikit-learn: install it with pip install scikit-learn.") from None
+    if offset := model.params.get("offsetCol"):
+        raise ParamError(_no_twin(f"offsetCol={offset!r}", "load_model(path).predict(X, offset)"))
     estimator = TWINS[type(model)](model)
     if model.featureMeans is None:
         return estimator

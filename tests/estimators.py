@@ -58,19 +58,24 @@ class Family:
         """Labels of the rows `X`."""
         return self.draw(Z, np.random.default_rng(1))
 
-    def objective(self, model: Any, features: np.ndarray, label: np.ndarray) -> float:
+    def objective(self, model: Any, features: np.ndarray, label: np.ndarray, offset: np.ndarray | float = 0.0) -> float:
         """The mean loss of a model."""
-        return float(np.mean(self.loss(label, margins(model, features))))
+        return float(np.mean(self.loss(label, margins(model, features) + offset)))
 
     def best(
-        self, features: np.ndarray, label: np.ndarray, low: float | None = None, high: float | None = None
+        self,
+        features: np.ndarray,
+        label: np.ndarray,
+        low: float | None = None,
+        high: float | None = None,
+        offset: np.ndarray | float = 0.0,
     ) -> float:
         """The smallest mean loss, of coefficients within bounds, by SciPy."""
         A = np.column_stack([features, np.ones(len(features))])
         box = [(low, high)] * (features.shape[1] * self.outputs) + [(None, None)] * self.outputs
 
         def mean(theta: np.ndarray) -> float:
-            return float(np.mean(self.loss(label, (A @ theta.reshape(A.shape[1], -1)).squeeze())))
+            return float(np.mean(self.loss(label, (A @ theta.reshape(A.shape[1], -1)).squeeze() + offset)))
 
         inside = np.clip(np.zeros(len(box)), *np.array(box, float).T)
         smooth = {"method": "L-BFGS-B", "options": {"gtol": 1e-9, "ftol": 1e-15}}

@@ -129,7 +129,7 @@ def test_bad_values_are_counted_by_the_packing_job(
     table: DataFrame, jobs: Callable[[], int], name: str, case: str
 ) -> None:
     family, column = ESTIMATORS[name], VALUES[case][0]
-    if column == "offset" and not family.make().hasParam("offsetCol"):
+    if column == "offset" and family.outputs > 1:
         pytest.skip("no offsets")
     with pytest.raises(DataError) as caught:
         family.make(**columns_for(name, column)).fit(of_case(table, case))

@@ -12,7 +12,7 @@ FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 BOTTOM = {"errors", "arrays", "saved", "storage", "text"}
 ARRAYS_ONLY = {"array_model", "sklearn_twin"}
 SHARED = {"estimator", "model", "params", "checks", "solver_choice", "summary", "inference", "evaluation"}
-SHARED |= {"persistence", "bounds", "linalg"}
+SHARED |= {"persistence", "bounds", "linalg", "columns"}
 FACE = SHARED | {"regression", "classification", "datasets"}
 BELOW = {
     "errors": set(),

@@ -259,6 +259,7 @@ VALUES = {
     "epsilon": 2.0,
     "maxBlockSizeInMB": 1.0,
     "featuresCols": ["a", "b"],
+    "offsetCol": "o",
     "numPartitions": 4,
     "handleInvalid": "skip",
     "computeStatistics": True,

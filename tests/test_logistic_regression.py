@@ -230,6 +230,7 @@ VALUES = {
     "family": "binomial",
     "maxBlockSizeInMB": 1.0,
     "featuresCols": ["a", "b"],
+    "offsetCol": "o",
     "numPartitions": 4,
     "handleInvalid": "skip",
     "solver": "gd",

@@ -31,6 +31,12 @@ def check(found: Statistics, rows: Rows) -> None:
     np.testing.assert_array_equal(found.low, V[heavy].min(axis=0))
     np.testing.assert_array_equal(found.high, V[heavy].max(axis=0))
     assert found.nonzeros == np.count_nonzero(V[heavy, :-1])
+    if rows.offset is not None:
+        assert found.net is not None
+        net = Rows(np.empty((len(V), 0)), rows.label - rows.offset, rows.weight)
+        check(found.net, net)
+        check(found.net_of_offset, replace(rows, label=net.label, offset=None))
+        assert found.mean_offset == pytest.approx(s @ rows.offset / s.sum(), abs=1e-13)
 
 
 @pytest.mark.parametrize("partitions", PARTITIONS)

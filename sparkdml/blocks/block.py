@@ -50,6 +50,11 @@ class Block:
         return np.ones(self.rows) if self.weight is None else self.weight
 
     @property
+    def net_label(self) -> np.ndarray:
+        """label - offset: to a loss of y - z, an offset of the margin is one of the label, (rows,)."""
+        return self.label if self.offset is None else self.label - self.offset
+
+    @property
     def nbytes(self) -> int:
         """The size of the features."""
         X = self.features

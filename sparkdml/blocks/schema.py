@@ -60,7 +60,7 @@ def resolve_roles(
     given = zip(ROLES, (label, weight, offset, fold), strict=True)
     roles = {role: name for role, name in given if name is not None and (role == "label" or name)}
     for role, name in roles.items():
-        _require_numeric(schema, name, f"the {role} column")
+        require_numeric(schema, name, f"the {role} column")
     return roles
 
 
@@ -75,7 +75,7 @@ def resolve_features(schema: StructType, features: str | Sequence[str]) -> Colum
     if twice := [name for name in chosen if chosen.count(name) > 1]:
         raise ColumnError(f"featuresCols names the column {twice[0]!r} twice: name each feature once.")
     for name in chosen:
-        _require_numeric(schema, name, "the feature column")
+        require_numeric(schema, name, "the feature column")
     return Columns(chosen, "scalars", chosen, {})
 
 
@@ -114,7 +114,8 @@ def numbers_of(vectors: Column) -> Column:
     return F.when(vectors.isNotNull(), vector_to_array(vectors))
 
 
-def _require_numeric(schema: StructType, name: str, what: str) -> None:
+def require_numeric(schema: StructType, name: str, what: str) -> None:
+    """Check that a column is there and is numeric; `what` it is, in words. Raises as `resolve_columns` does."""
     data_type = find_type(schema, name)
     if is_numeric(data_type):
         return

@@ -4,6 +4,7 @@ Source: T. Chan, G. Golub, R. LeVeque, Algorithms for Computing the Sample Varia
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -12,6 +13,7 @@ from sparkdml.blocks.block import Block
 
 # Above so many distinct values a label is not counted, since it is no class; unless they are the numbers of classes.
 MAX_LABELS, MAX_CLASSES = 256, 8192
+MOMENTS = ("mean", "m2", "low", "high")  # those that each column has
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,7 @@ class Statistics:
     low, high : the smallest and largest value, (d + 1,).
     nonzeros : how many feature values are stored and not zero.
     labels : rows and weight of each label; None above 256 labels, or above 8192 that are whole numbers from 0 on.
+    net : those of label - offset, without features; None where there are no offsets.
     """
 
     count: int
@@ -37,6 +40,7 @@ class Statistics:
     high: np.ndarray
     nonzeros: int
     labels: dict[float, tuple[int, float]] | None
+    net: "Statistics | None" = None
 
     @classmethod
     def empty(cls, columns: int) -> "Statistics":
@@ -73,6 +77,21 @@ class Statistics:
         return self.variance / free if free > 0.0 else np.zeros_like(self.m2)
 
     @property
+    def net_of_offset(self) -> "Statistics":
+        """The statistics with label - offset as the label, which is all that a loss of y - z sees of both."""
+        if self.net is None:
+            return self
+        moments: dict[str, Any] = {
+            name: np.append(getattr(self, name)[:-1], getattr(self.net, name)) for name in MOMENTS
+        }
+        return replace(self, **moments, net=None)
+
+    @property
+    def mean_offset(self) -> float:
+        """The weighted mean of the offsets; zero where there are none."""
+        return 0.0 if self.net is None else float(self.center[-1] - self.net.center[-1])
+
+    @property
     def density(self) -> float:
         """The share of feature values that are not zero."""
         return self.nonzeros / max(self.count * (len(self.mean) - 1), 1)
@@ -82,7 +101,8 @@ class Statistics:
         labels = self.labels and {label: (count, factor * weight) for label, (count, weight) in self.labels.items()}
         if factor == 0.0:
             return replace(Statistics.empty(len(self.mean) - 1), count=self.count, labels=labels)
-        return replace(self, weight=factor * self.weight, m2=factor * self.m2, labels=labels)
+        net = self.net and self.net.scaled(factor)
+        return replace(self, weight=factor * self.weight, m2=factor * self.m2, labels=labels, net=net)
 
     def merge(self, other: "Statistics") -> "Statistics":
         """The statistics of the rows of both."""
@@ -102,6 +122,7 @@ class Statistics:
             np.maximum(self.high, other.high),
             self.nonzeros + other.nonzeros,
             _merge_labels(self.labels, other.labels),
+            self.net.merge(other.net) if self.net and other.net else self.net or other.net,
         )
 
 
@@ -120,7 +141,13 @@ def _of_chunk(chunk: Block) -> Statistics:
     label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
     mean_, m2, low, high = np.column_stack([columns, label])
     concentration = float(np.square(chunk.weights / weight).sum())
-    return Statistics(count, weight, concentration, mean_, m2, low, high, int(_nonzeros(chunk)), labels)
+    net = None if chunk.offset is None else _of_chunk(_net(chunk))
+    return Statistics(count, weight, concentration, mean_, m2, low, high, int(_nonzeros(chunk)), labels, net)
+
+
+def _net(chunk: Block) -> Block:
+    """The rows without features, label - offset being their label."""
+    return Block(np.empty((chunk.rows, 0)), chunk.net_label, chunk.weight)
 
 
 def _dense_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:

@@ -48,6 +48,8 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
     ----------
     Those of pyspark.ml, with its defaults, and
     loss : "hinge" or "squaredHinge".
+    offsetCol : a numeric column that is added to the margin with a coefficient of one, for example that of another
+        model.
     elasticNetParam : share of L1 in the penalty; 0, as in pyspark.ml, is L2 alone.
     solver : "newton", "l-bfgs", "gd" and, for loss="squaredHinge", "sgd" and "local-sgd", as in
         `sparkdml.regression.LinearRegression`, or "auto": of the hinge "newton" up to 1000 features, else "l-bfgs".
@@ -96,6 +98,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         aggregationDepth: int = 2,
         maxBlockSizeInMB: float = 0.0,
         featuresCols: list[str] | None = None,
+        offsetCol: str | None = None,
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         loss: str = "hinge",
@@ -142,6 +145,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         aggregationDepth: int = 2,
         maxBlockSizeInMB: float = 0.0,
         featuresCols: list[str] | None = None,
+        offsetCol: str | None = None,
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         loss: str = "hinge",
@@ -204,7 +208,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
 
 @accessors
 class LinearSVCModel(LinearModel, LinearSVCParams, ClassificationModel):
-    """A fitted support vector machine: a 1 where coefficients . features + intercept is above `threshold`.
+    """A fitted support vector machine: a 1 where coefficients . features + intercept (+ offset) is above `threshold`.
 
     Attributes
     ----------
@@ -228,11 +232,11 @@ class LinearSVCModel(LinearModel, LinearSVCParams, ClassificationModel):
         return 2
 
     def predict(self, value: Vector) -> float:
-        """The class of one vector of features: 1.0 where its margin is above the threshold."""
+        """The class of one vector of features, at the offset zero: 1.0 where its margin is above the threshold."""
         return float(self._score_one(value)[0] > self.getOrDefault("threshold"))
 
     def predictRaw(self, value: Vector) -> DenseVector:
-        """The margins of the classes 0 and 1: -z and z."""
+        """The margins of the classes 0 and 1, at the offset zero: -z and z."""
         z = self._score_one(value)
         return dense(np.append(-z, z))
 

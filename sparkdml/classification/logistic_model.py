@@ -33,7 +33,7 @@ def told_family(margins: int) -> str:
 
 @accessors
 class LogisticRegressionModel(LinearModel, LogisticRegressionParams, ProbabilisticClassificationModel):
-    """A fitted logistic regression: P(y = 1) = 1 / (1 + exp(-z)) with z = coefficients . features + intercept.
+    """A fitted logistic regression: P(y = 1) = 1 / (1 + exp(-z)), z = coefficients . features + intercept (+ offset).
 
     A multinomial one has P(y = k) = exp(z_k) / sum_j exp(z_j) with z_k = coefficientMatrix[k] . features +
     interceptVector[k]; `coefficients` and `intercept` are then refused.
@@ -94,7 +94,7 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
         return dense(self._intercepts)
 
     def predict(self, value: Vector) -> float:
-        """The class of one vector of features.
+        """The class of one vector of features, at the offset zero.
 
         Of a binomial model 1.0 where the probability of a 1 is above the threshold; of a multinomial one the class of
         the largest probability, or of the largest probability / threshold.
@@ -105,12 +105,12 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
         return float(most_probable(p[None], self.getOrDefault("thresholds") if self.isSet("thresholds") else None)[0])
 
     def predictRaw(self, value: Vector) -> DenseVector:
-        """The margins of the classes; -z and z of a binomial model."""
+        """The margins of the classes, at the offset zero; -z and z of a binomial model."""
         z = self._score_one(value)
         return dense(z if self._is_multinomial else np.append(-z, z))
 
     def predictProbability(self, value: Vector) -> DenseVector:
-        """The probabilities of the classes."""
+        """The probabilities of the classes, at the offset zero."""
         raw = self.predictRaw(value).toArray()
         return dense(softmax(raw) if self._is_multinomial else expit(raw))
 

@@ -14,6 +14,7 @@ from sparkdml.bounds import bounds_of
 from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
+from sparkdml.columns import offset_of
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
 from sparkdml.engine.spark_data import SparkData
@@ -59,6 +60,8 @@ class LogisticRegression(
     ----------
     Those of pyspark.ml, with its defaults, and
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
+    offsetCol : of a binomial model, a numeric column that is added to the margin with a coefficient of one, for example
+        the log odds of another model. To all classes of a multinomial one it would be the same, and change nothing.
     family : "binomial", "multinomial", or "auto": binomial for the labels 0 and 1, else multinomial.
     thresholds : a positive number for each class; the class of the largest probability / threshold is predicted.
     solver : "newton" or "irls" (the same), "l-bfgs", "gd", "sgd", "local-sgd", as in
@@ -126,6 +129,7 @@ class LogisticRegression(
         family: str = "auto",
         maxBlockSizeInMB: float = 0.0,
         featuresCols: list[str] | None = None,
+        offsetCol: str | None = None,
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         solver: str = "auto",
@@ -178,6 +182,7 @@ class LogisticRegression(
         family: str = "auto",
         maxBlockSizeInMB: float = 0.0,
         featuresCols: list[str] | None = None,
+        offsetCol: str | None = None,
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         solver: str = "auto",
@@ -213,6 +218,8 @@ class LogisticRegression(
     def _check_params(self) -> None:
         super()._check_params()
         self._check_thresholds()
+        if self.getOrDefault("family") == "multinomial" and offset_of(self):
+            raise ParamError(NO_OFFSET)
         self._require_intercept(self._sampling())
         self._check_class_aggregation()
 
@@ -284,6 +291,8 @@ class LogisticRegression(
             return Logistic(), 2
         if data.sampling:
             raise ParamError(f"{data.sampling} balances two classes for a binomial model, not {classes}: clear it.")
+        if data.has_offset:
+            raise ParamError(NO_OFFSET)
         return Softmax(classes), classes
 
     def _check_initial_model(self, loss: Loss) -> None:
@@ -319,8 +328,8 @@ class LogisticRegression(
         super()._warn(statistics, fit, point)
         penalty, two_classes = fit.problem.penalty, statistics.variance[-1] > 0.0
         free = not penalty.has_l1 and not np.any(penalty.l2.strength)
-        # a row on the wrong side of the plane alone costs log 2
-        if free and two_classes and point.loss * statistics.count < np.log(2.0):
+        # a row on the wrong side of the plane alone costs log 2; with offsets it need not be a plane that separates
+        if free and statistics.net is None and two_classes and point.loss * statistics.count < np.log(2.0):
             warn_data(
                 "a plane separates the classes, so that without a penalty the coefficients grow with every iteration: "
                 "they tell the side of a row, but no probabilities; set regParam above 0."
@@ -329,6 +338,12 @@ class LogisticRegression(
     @property
     def _model_class(self) -> type[LogisticRegressionModel]:
         return LogisticRegressionModel
+
+
+NO_OFFSET = (
+    "offsetCol adds the same to the margins of all classes of a multinomial model, which changes nothing: clear it, or "
+    "for the labels 0 and 1 take family='binomial'."
+)
 
 
 def _shares(statistics: Statistics, classes: int) -> np.ndarray:

@@ -56,7 +56,7 @@ class LogisticRegressionSummary(Inferred, ClassificationSummary):
 
     @property
     def pseudoR2(self) -> float:
-        """1 - logLoss / (that of a model without features): McFadden's."""
+        """1 - logLoss / (that of the shares of the classes): McFadden's."""
         return self._known_loss().pseudo_r2
 
     def metrics(self) -> dict[str, float]:

@@ -176,9 +176,7 @@ class GramKernel:
     def add(self, block: Block) -> None:
         s = self.weights.outside(block)
         self.weight += float(s.sum())
-        # to a squared loss, an offset of the margin is one of the label
-        label = block.label if block.offset is None else block.label - block.offset
-        self.first += self.moments.add(block.features, label - self.shift[-1], s)[0]
+        self.first += self.moments.add(block.features, block.net_label - self.shift[-1], s)[0]
 
     def answers(self) -> list[Answer]:
         return [GramSums(self.weight, self.first, self.moments.triangles()[0])] * self.count

@@ -33,7 +33,8 @@ def aggregate_statistics(whole: Statistics, parts: Sequence[Statistics], name: s
     variance = aggregate(name, moments, weights)
     changes = variance > 0.0
     low, high = np.where(changes, whole.low, center), np.where(changes, whole.high, center)
-    return replace(whole, mean=center, m2=variance * whole.weight, low=low, high=high)
+    net = whole.net and aggregate_statistics(whole.net, [part.net or Statistics.empty(0) for part in parts], name)
+    return replace(whole, mean=center, m2=variance * whole.weight, low=low, high=high, net=net)
 
 
 def with_axes(problems: Sequence[Problem], data: Data, reading: Reading = DEFAULT_READING) -> list[Problem]:

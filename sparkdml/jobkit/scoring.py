@@ -9,7 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from sparkdml.blocks.schema import quoted, resolve_features
+from sparkdml.blocks.schema import quoted, require_numeric, resolve_features
+from sparkdml.columns import offset_of
 from sparkdml.errors import ColumnError, DataError
 from sparkdml.jobkit.categories import PREFIX, check_categories, is_known, known_levels, told_missing
 from sparkdml.jobkit.models import SavedModel
@@ -40,6 +41,8 @@ def check_table(saved: SavedModel, schema: StructType, names: Mapping[str, str])
         columns = resolve_features(schema, features)
         if columns.kind == "vector" and columns.names is not None:
             _check_names(columns.names, saved.model.featureNames, columns.features[0])
+    if offset := offset_of(saved.model):
+        require_numeric(schema, offset, "the offset column")
     check_categories(schema, [name for name, _, _ in known_levels(saved.encoders)], [])
     for output, name in names.items():
         if name in schema.names:
@@ -95,9 +98,10 @@ def check_tally(saved: SavedModel, counts: Mapping[str, Any]) -> None:
 
 
 def missing_features(saved: SavedModel, table: DataFrame) -> DataError:
-    """The error for rows without a prediction: which of the features are missing, and how often; one job."""
-    features = feature_columns(saved)
+    """The error for rows without a prediction: what is missing of features and offset, how often; one job."""
+    features, offset = feature_columns(saved), offset_of(saved.model)
     names = [*([features] if isinstance(features, str) else features), *(n for n, _, _ in known_levels(saved.encoders))]
+    names += [offset] if offset else []
     counts = table.agg(*[F.count_if(_missing(table.schema, name)).alias(f"c{i}") for i, name in enumerate(names)])
     found = {name: count for name, count in zip(names, counts.collect()[0], strict=True) if count}
     told = told_missing(found) or "some features are NaN"

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkdml.blocks.schema import resolve_columns, resolve_roles
 from sparkdml.blocks.violations import HANDLE_INVALID
+from sparkdml.columns import offset_of
 from sparkdml.errors import DataError
 from sparkdml.jobkit.categories import (
     ENCODED,
@@ -186,7 +187,7 @@ def _choose_features(estimator: Any, table: DataFrame, options: argparse.Namespa
     """Give the estimator its features, and check every column before a row is read."""
     label, weight, categorical = estimator.getLabelCol(), options.weight, options.categorical or []
     fold = estimator.getOrDefault("validationIndicatorCol") if estimator.isDefined("validationIndicatorCol") else None
-    offset = estimator.getOffsetCol() if estimator.hasParam("offsetCol") and estimator.isDefined("offsetCol") else None
+    offset = offset_of(estimator)
     features = options.features_col if options.features is None else options.features
     if features is None:
         choose = numeric_columns if categorical else default_features

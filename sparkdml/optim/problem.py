@@ -76,6 +76,7 @@ class Problem:
     origin : theta without coefficients, (n,), from which `way` measures; None where that is the start.
     class_weights : multiply the weights of the rows with these labels.
     bounds : of the raw coefficients and intercepts, or None.
+    offset_mean : what the margins of the average row have beside those in theta.
     """
 
     loss: Loss
@@ -91,6 +92,7 @@ class Problem:
     origin: np.ndarray | None = None
     class_weights: Mapping[float, float] = field(default_factory=dict)
     bounds: Bounds | None = None
+    offset_mean: float = 0.0
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -111,8 +113,14 @@ class Problem:
         """The bound of the loss, or without one its expected curvature at the margin of the average row, else one."""
         if np.isfinite(self.loss.curvature):
             return self.loss.curvature
-        _, c = self.split(self.start)
-        return float(np.linalg.eigvalsh(self.loss.fisher(self.loss.inverse_link(c), c)).max()) or 1.0
+        return float(np.linalg.eigvalsh(self.average_hessian).max()) or 1.0
+
+    @property
+    def average_hessian(self) -> np.ndarray:
+        """The expected second derivatives of the loss of the average row at the start, (C, C)."""
+        _, z = self.split(self.start)
+        z[: self.loss.margins - self.loss.constants] += self.offset_mean
+        return self.loss.fisher(self.loss.inverse_link(z), z)
 
     def split(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """theta (n,) as u (d, C) and c (C,)."""

@@ -14,6 +14,7 @@ def standardized_problem(
     mean: np.ndarray,
     deviation: np.ndarray,
     label_mean: float | np.ndarray,
+    offset_mean: float = 0.0,
     regParam: float,
     elasticNetParam: float,
     fitIntercept: bool,
@@ -32,7 +33,8 @@ def standardized_problem(
     ----------
     loss : the pointwise loss.
     mean, deviation : of each column, weighted, (d,).
-    label_mean : the start is the best constant prediction, link(label_mean); of classes, the share of each.
+    label_mean, offset_mean : the start is the best constant prediction, link(label_mean), at the mean offset; of
+        classes, `label_mean` is the share of each.
     regParam, elasticNetParam : of the penalty regParam (a ||v||_1 + (1 - a) / (2 l2_divisor) ||v||^2), where v_j is
         deviation_j w_j with `standardization`, else w_j.
     fitIntercept, standardization : as in pyspark.ml.
@@ -47,11 +49,13 @@ def standardized_problem(
     unit = deviation if standardization else np.ones_like(deviation)
     factor = np.divide(unit, scale, out=np.zeros_like(scale), where=scale > 0.0)
     strengths = np.repeat(factor, loss.margins - loss.constants)
-    average = loss.link(np.asarray(label_mean))[: loss.margins - loss.constants] if fitIntercept else np.empty(0)
+    best = loss.link(np.asarray(label_mean))[: loss.margins - loss.constants] - offset_mean
+    average = best if fitIntercept else np.empty(0)
     average = np.append(average, np.full(loss.constants, label_deviation))
     start = np.append(np.zeros(len(strengths)), average)
     strengths = np.append(strengths, np.zeros(len(average)))
     penalty = elastic_net(regParam, elasticNetParam, l1_units=strengths, l2_units=strengths**2 / l2_divisor)
     if bounds is not None:
         penalty = penalty.within(*bounds.scaled(scale, len(start)))
-    return Problem(loss, penalty, center, scale, fitIntercept, penalty.l1.clip(start), shift, bounds=bounds)
+    start = penalty.l1.clip(start)
+    return Problem(loss, penalty, center, scale, fitIntercept, start, shift, bounds=bounds, offset_mean=offset_mean)

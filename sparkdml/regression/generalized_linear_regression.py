@@ -14,7 +14,6 @@ from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start
 from sparkdml.engine.spark_data import SparkData
-from sparkdml.errors import ColumnError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.model import LinearModel
 from sparkdml.optim.losses import GeneralizedLinear
@@ -56,8 +55,8 @@ class GeneralizedLinearRegression(
 
     The penalty is that of pyspark.ml, where k is the mean working weight sum_i s_i mean'(z_i)^2 / V(mean_i) / sum_i s_i
     at the minimum, and v = w; for the gaussian family with the identity link k = 1, v_j = std(x_j) w_j, and the L2 part
-    is divided by the standard deviation of the label. `standardization` chooses between the two v. A column that never
-    changes gets the coefficient zero.
+    is divided by the standard deviation of the label, less its offset. `standardization` chooses between the two v. A
+    column that never changes gets the coefficient zero.
 
     Parameters
     ----------
@@ -95,7 +94,6 @@ class GeneralizedLinearRegression(
     (0.7478, -0.0605, 0.0152)
     """
 
-    _data_params = (*LinearEstimator._data_params, "offsetCol")
     _input_kwargs: dict[str, Any]
 
     @keyword_only
@@ -206,10 +204,9 @@ class GeneralizedLinearRegression(
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
         label = data.columns.roles["label"] if isinstance(data, SparkData) else self.getOrDefault("labelCol")
-        self._check_offset(data)
         loss, statistics = self._loss(), self._statistics(data)
         check_labels(loss, statistics, label)
-        problem = self._problem(loss, statistics)
+        problem = self._problem(loss, statistics.net_of_offset if loss.quadratic else statistics)
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0 and problem.fit_intercept and not data.has_offset:
             warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
@@ -217,16 +214,6 @@ class GeneralizedLinearRegression(
         quick = self.isSet("maxIter") or name in (Normal.name, Newton.name)
         patient = self if quick else self.copy({self.maxIter: MAX_ITERATIONS})
         return problem, patient._solver_for(name, statistics, problem)
-
-    def _check_offset(self, data: Data) -> None:
-        """Refuse data that were packed with other offsets than those that the model would score with."""
-        if not isinstance(data, SparkData):
-            return
-        packed, wanted = data.columns.roles.get("offset") or None, self._optional("offsetCol") or None
-        if packed != wanted:
-            raise ColumnError(
-                f"offsetCol={wanted!r} but the data were packed with {packed!r}: pack them with the same column."
-            )
 
     def _problem(self, loss: GeneralizedLinear, statistics: Statistics) -> Problem:
         deviation = np.sqrt(statistics.variance)
@@ -237,8 +224,9 @@ class GeneralizedLinearRegression(
             deviation[:-1],
             standardization=loss.quadratic if standardize is None else standardize,
             l2_divisor=(float(deviation[-1]) or 1.0) if loss.quadratic else 1.0,
+            **({} if loss.anywhere else {"offset_mean": 0.0}),  # beside the mean offset a row may have no mean
         )
-        return problem if np.all(loss.valid(np.zeros((1, 1)))) else _off_zero(problem, statistics)
+        return problem if loss.anywhere else _off_zero(problem, statistics)
 
     def _solver_name(self, data: Data, problem: Problem) -> str:
         name = solver_name(self)
@@ -278,7 +266,7 @@ def _off_zero(problem: Problem, statistics: Statistics) -> Problem:
 
 @accessors
 class GeneralizedLinearRegressionModel(LinearModel, RegressionModel[Vector], GeneralizedLinearParams):
-    """A fitted generalized linear regression: prediction = g^-1(coefficients . features + intercept + offset).
+    """A fitted generalized linear regression: prediction = g^-1(coefficients . features + intercept (+ offset)).
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.losses import GeneralizedLinear
 from sparkdml.optim.penalties import ElasticNet
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.queries import Goodness, GoodnessSums, GradientSums
+from sparkdml.optim.queries import Goodness, GoodnessSums
 from sparkdml.optim.solvers import EarlyStopping, Lbfgs
 from sparkdml.optim.standardize import standardized_problem
 
@@ -48,8 +48,7 @@ def minimize_glm(starts: Sequence[Start], data: Data, reading: Reading, tol: flo
     starts : problems whose penalties have the strengths of the Params.
     tol : of the units, relative.
     """
-    problems = [problem for problem, _, _ in starts]
-    units = [[each] for each in _first_units(problems, data, reading)]
+    units = [[_null_weight(problem) if _is_penalized(problem) else 1.0] for problem, _, _ in starts]
     begun = [(_in_units(start[0], found[0]), *start[1:]) for start, found in zip(starts, units, strict=True)]
     fits, nulls = _with_nulls(begun, data, reading)
     sums, null_sums = _measured(fits, nulls, data, reading)
@@ -70,24 +69,6 @@ def minimize_glm(starts: Sequence[Start], data: Data, reading: Reading, tol: flo
     return [GlmFit(**vars(fit), units=found[-1], goodness=each, null=null) for fit, found, each, null in parts]
 
 
-def _first_units(problems: Sequence[Problem], data: Data, reading: Reading) -> list[float]:
-    """The units of the penalties to begin with, and to end with where they are not sought.
-
-    The L2 penalty of a quadratic loss was divided by the standard deviation of the label; with offsets it is to be that
-    of what they leave of it, which takes a pass.
-    """
-    units = [_null_weight(problem) if _is_penalized(problem) else 1.0 for problem in problems]
-    shifted = [i for i, each in enumerate(problems) if each.loss.quadratic and data.has_offset and _has_penalty(each)]
-    if shifted:
-        queries = [problems[i].gradient_query(_null_problem(problems[i]).start) for i in shifted]
-        for i, answer in zip(shifted, data.run(queries, reading), strict=True):
-            assert isinstance(answer, GradientSums)
-            left = 2.0 * answer.value / answer.weight - float(answer.b[0] / answer.weight) ** 2
-            label = data.statistics_for(problems[i].fold).variance[-1]
-            units[i] = float(np.sqrt(label / left)) if left > 0.0 and label > 0.0 else 1.0
-    return units
-
-
 def _with_nulls(starts: Sequence[Start], data: Data, reading: Reading) -> tuple[list[Fit], list[Problem]]:
     """The fits, and for each the problem without coefficients, whose start is its minimum.
 
@@ -106,13 +87,10 @@ def _is_off(units: float, weight: float, tol: float) -> bool:
     return abs(weight - units) > tol * units
 
 
-def _has_penalty(problem: Problem) -> bool:
-    return problem.penalty.has_l1 or bool(np.any(problem.penalty.l2.strength))
-
-
 def _is_penalized(problem: Problem) -> bool:
     """Whether the penalty is in units of the working weight, which of a quadratic loss is one."""
-    return not problem.loss.quadratic and _has_penalty(problem)
+    has_penalty = problem.penalty.has_l1 or bool(np.any(problem.penalty.l2.strength))
+    return not problem.loss.quadratic and has_penalty
 
 
 def _is_searched(fit: Fit) -> bool:
@@ -123,8 +101,7 @@ def _is_searched(fit: Fit) -> bool:
 
 def _null_weight(problem: Problem) -> float:
     """The working weight of the model without coefficients, which is the mean one of a small model; one without any."""
-    _, c = problem.split(_null_problem(problem).start)
-    return float(problem.loss.fisher(problem.loss.inverse_link(c), c)[0, 0]) or 1.0
+    return float(_null_problem(problem).average_hessian[0, 0]) or 1.0
 
 
 def _in_units(problem: Problem, factor: float) -> Problem:
@@ -173,9 +150,9 @@ def _goodness_query(problem: Problem, theta: np.ndarray) -> Goodness:
 
 
 def _null_problem(problem: Problem) -> Problem:
-    """The problem without coefficients, to be begun at the best constant prediction."""
+    """The problem without coefficients, to be begun at the best constant prediction, at the mean offset."""
     nothing = np.zeros_like(problem.scale)
-    start = problem.join(nothing[:, None], problem.loss.link(problem.shift[-1:])[0])
+    start = problem.join(nothing[:, None], problem.loss.link(problem.shift[-1:])[0] - problem.offset_mean)
     free = replace(_in_units(problem, 0.0), bounds=None, aggregation=WEIGHTED_MEAN, axes=None)
     return replace(free, penalty=free.penalty.within(-np.inf, np.inf), scale=nothing, start=start, origin=None)
 
@@ -188,6 +165,7 @@ def fitted_null(data: Data, loss: GeneralizedLinear) -> float:
         mean=nothing,
         deviation=nothing,
         label_mean=float(data.statistics.center[-1]),
+        offset_mean=data.statistics.mean_offset if loss.anywhere else 0.0,
         regParam=0.0,
         elasticNetParam=0.0,
         shift=np.append(nothing, 0.0),

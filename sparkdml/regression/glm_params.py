@@ -48,9 +48,6 @@ class GeneralizedLinearParams(FitParams, HasSolver, HasStandardErrors):
     linkPower = number(
         "linkPower", "of the family tweedie: the power of the mean that is linear, 0 for its logarithm.", -math.inf
     )
-    offsetCol: Param[str] = Param(
-        Params._dummy(), "offsetCol", "numeric column that is added to the margin.", TypeConverters.toString
-    )
     overdispersion = number(
         "overdispersion",
         "k of the family negativeBinomial, whose variance is mean + k mean^2, above 0.",

@@ -63,6 +63,8 @@ class LinearRegression(
     unlike "huber". Further
     quantile : with loss="quantile", which one, above 0 and below 1.
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
+    offsetCol : a numeric column that is added to the prediction with a coefficient of one, for example that of another
+        model. The fit, its penalty and its standard errors are those of the label less the offset.
     solver : "normal" (one pass), "newton" or "irls" (the same; a pass brings a Hessian), "l-bfgs", "gd" (gradient
         descent that finds its own step), "sgd" (mini-batches: a pass reads `miniBatchFraction` of the rows and nothing
         else, every twentieth all of them), "local-sgd" (mini-batch epochs in every partition, merged), or "auto":
@@ -145,6 +147,7 @@ class LinearRegression(
         epsilon: float = 1.35,
         maxBlockSizeInMB: float = 0.0,
         featuresCols: list[str] | None = None,
+        offsetCol: str | None = None,
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         computeStatistics: bool = False,
@@ -192,6 +195,7 @@ class LinearRegression(
         epsilon: float = 1.35,
         maxBlockSizeInMB: float = 0.0,
         featuresCols: list[str] | None = None,
+        offsetCol: str | None = None,
         numPartitions: int | None = None,
         handleInvalid: str = "error",
         computeStatistics: bool = False,
@@ -220,9 +224,9 @@ class LinearRegression(
         return self._set(**self._input_kwargs)
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        statistics = self._statistics(data)
+        statistics = self._statistics(data).net_of_offset
         problem = self._problem(statistics)
-        self._check(statistics, problem)
+        self._check(statistics, problem, "every label less its offset" if data.has_offset else "every label")
         name = solver_name(self)
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
@@ -247,21 +251,21 @@ class LinearRegression(
         divisor = spread if loss.quadratic else 1.0
         return self._problem_of(loss, statistics, np.sqrt(variance[:-1]), l2_divisor=divisor, label_deviation=spread)
 
-    def _check(self, statistics: Statistics, problem: Problem) -> None:
-        """Warn of, or refuse, what the statistics show to be degenerate."""
+    def _check(self, statistics: Statistics, problem: Problem, label: str) -> None:
+        """Warn of, or refuse, what the statistics show to be degenerate; `label` is what they are of, in words."""
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] > 0.0:
             return
         if problem.loss.constants:
             raise DataError(
-                f"every label is {statistics.center[-1]:g}, so that loss={problem.loss.name!r} has no scale to "
+                f"{label} is {statistics.center[-1]:g}, so that loss={problem.loss.name!r} has no scale to "
                 "estimate: take loss='squaredError'."
             )
         if problem.fit_intercept or statistics.center[-1] == 0.0:
-            warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
+            warn_data(f"{label} is {statistics.center[-1]:g}: all coefficients are zero.")
         elif self.getOrDefault("regParam") > 0.0:
             raise DataError(
-                f"every label is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept "
+                f"{label} is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept "
                 "the model cannot be regularized; set regParam=0 or fitIntercept=True."
             )
 
@@ -296,7 +300,8 @@ class LinearRegression(
         """The metrics that the sums over all rows at the end of a fit imply, without looking at the rows again.
 
         With r = p - y: sum s r^2 = 2 loss, and sum s r p = gradient . theta since p is linear in theta; so
-        sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m.
+        sum s (p - m)^2 = sum s (y - m)^2 + sum s r^2 + 2 sum s r (y - m) about the mean label m. With offsets p is not,
+        and no sum of the fit tells the offsets from the labels.
         """
         statistics = data.statistics_for(fit.problem.fold)
         mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
@@ -304,8 +309,8 @@ class LinearRegression(
         r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
         prediction_m2 = max(m2 + weight * (squared + 2.0 * r_y), 0.0)
         # a sum that overflows, as wild values that were outvoted make it, stays a number, for it is saved
-        sums = np.nan_to_num([mean, m2, prediction_m2, weight * squared], nan=np.finfo(float).max).tolist()
-        return RegressionMetrics(statistics.count, weight, *sums)
+        sums = np.nan_to_num([mean, m2, weight * squared, prediction_m2], nan=np.finfo(float).max).tolist()
+        return RegressionMetrics(statistics.count, weight, *(sums[:-1] if data.has_offset else sums))
 
     @property
     def _model_class(self) -> type["LinearRegressionModel"]:
@@ -314,7 +319,7 @@ class LinearRegression(
 
 @accessors
 class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressionParams):
-    """A fitted linear regression: prediction = coefficients . features + intercept.
+    """A fitted linear regression: prediction = coefficients . features + intercept (+ offset).
 
     Attributes
     ----------
@@ -331,7 +336,7 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
     _training_summary_class = LinearRegressionTrainingSummary
 
     def predict(self, value: Vector) -> float:
-        """The prediction for one vector of features."""
+        """The prediction for one vector of features, at the offset zero."""
         return float(self._score_one(value)[0])
 
     @classmethod

@@ -25,8 +25,9 @@ class LinearRegressionSummary(Inferred, Summary[RegressionMetrics]):
 
     @property
     def explainedVariance(self) -> float:
-        """sum s (p - mean label)^2 / sum s for predictions p and weights s."""
-        return self._known().explained_variance
+        """sum s (p - mean label)^2 / sum s for predictions p and weights s; with an offset the first use runs a job."""
+        known = self._known()
+        return (known if known.prediction_m2 is not None else self._complete()).explained_variance
 
     @property
     def meanSquaredError(self) -> float:
@@ -77,8 +78,9 @@ class LinearRegressionSummary(Inferred, Summary[RegressionMetrics]):
             "mse": self.meanSquaredError,
             "r2": self.r2,
             "r2adj": self.r2adj,
-            "explained_variance": self.explainedVariance,
         }
+        if known.prediction_m2 is not None:
+            found["explained_variance"] = self.explainedVariance
         if known.absolute_error is not None:
             low, high = self.devianceResiduals
             found |= {"mae": self.meanAbsoluteError, "bias": float(known.bias or 0.0)}

@@ -51,6 +51,11 @@ class GeneralizedLinear(Loss):
             return {Logit(): 0.25, Probit(): 1.0}.get(self.link_function, np.inf)  # type: ignore[call-overload]
         return 1.0 if self.quadratic else np.inf
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether every margin has a mean; else zero has none."""
+        return bool(np.all(self.valid(np.zeros((1, 1)))))
+
     def valid(self, z: np.ndarray) -> np.ndarray:
         free = (0.0,) if self.family.positive else (0.0, 1.0)
         if not isinstance(self.link_function, Power) or self.link_function.power in free:
