@@ -20,28 +20,31 @@ def bandwidth(processes: int, nbytes: int = 1 << 29) -> float:
     """Bytes a second that so many processes read from arrays far larger than the cache of a core, by NumPy's sum."""
     array_size = nbytes // 8
 
-    def setup() -> Callable[[], Any]:
+    def setup(number: int) -> Callable[[], Any]:
         array = np.ones(array_size)
         return lambda: array.sum()
 
-    return processes * nbytes / _seconds(processes, setup)
+    return processes * nbytes / seconds_of(processes, setup)
 
 
 def gemm(processes: int, n: int = 1500) -> float:
     """Floating-point operations a second of products of n x n matrices, one thread a process."""
 
-    def setup() -> Callable[[], Any]:
-        A = np.random.default_rng(0).random((n, n))
+    def setup(number: int) -> Callable[[], Any]:
+        A = np.random.default_rng(number).random((n, n))
         return lambda: A @ A
 
-    return processes * 2.0 * n**3 / _seconds(processes, setup)
+    return processes * 2.0 * n**3 / seconds_of(processes, setup)
 
 
-def _seconds(processes: int, setup: Callable[[], Callable[[], Any]]) -> float:
-    """The median of the rounds' times, all processes working at once; of the slowest."""
+def seconds_of(processes: int, setup: Callable[[int], Callable[[], Any]]) -> float:
+    """The median of the rounds' times, all processes working at once; of the slowest.
+
+    `setup` gets the number of the process and returns the work.
+    """
     context = get_context("fork")
     barrier, results = context.Barrier(processes), context.Queue()
-    workers = [context.Process(target=_work, args=(setup, barrier, results)) for _ in range(processes)]
+    workers = [context.Process(target=_work, args=(setup, number, barrier, results)) for number in range(processes)]
     for worker in workers:
         worker.start()
     found = [results.get() for _ in workers]
@@ -50,8 +53,8 @@ def _seconds(processes: int, setup: Callable[[], Callable[[], Any]]) -> float:
     return max(found)
 
 
-def _work(setup: Callable[[], Callable[[], Any]], barrier: Barrier, results: Any) -> None:
-    work, times = setup(), []
+def _work(setup: Callable[[int], Callable[[], Any]], number: int, barrier: Barrier, results: Any) -> None:
+    work, times = setup(number), []
     for _ in range(ROUNDS):
         barrier.wait()
         started = time.perf_counter()
