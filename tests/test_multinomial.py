@@ -18,6 +18,7 @@ from sklearn import metrics
 from sparkdml import LocalData, load_model
 from sparkdml.classification import LogisticRegression, LogisticRegressionModel
 from sparkdml.errors import ConvergenceWarning, DataError, DataWarning, ParamError, StatisticsError
+from sparkdml.inference import STANDARD_ERRORS
 
 N, D, K = 240, 4, 3
 X = random_features(N, D, density=1.0)
@@ -97,6 +98,40 @@ def test_two_classes_are_the_binomial_model() -> None:
         assert both.numClasses == one.numClasses == 2
         assert both.summary.logLoss == pytest.approx(one.summary.logLoss, rel=1e-9)
         assert str(both.summary).splitlines()[0].split() == ["Feature", "Class", "0", "Class", "1"]
+
+
+@pytest.mark.parametrize("kind", STANDARD_ERRORS)
+@pytest.mark.parametrize("reg", [0.0, 0.1])
+def test_two_classes_have_half_the_standard_errors_of_the_binomial_model(kind: str, reg: float) -> None:
+    label = (Y > 0.0).astype(float)
+    settings: Any = {**EXACT, "standardErrors": kind, "computeStatistics": True}
+    both = LogisticRegression(**settings, family="multinomial", regParam=2 * reg).fit(local(label)).summary
+    one = LogisticRegression(**settings, regParam=reg).fit(local(label)).summary
+    expected = np.repeat(one.coefficientStandardErrors, 2) / 2.0
+    np.testing.assert_allclose(both.coefficientStandardErrors, expected, rtol=1e-6)
+    np.testing.assert_allclose(both.pValues, np.repeat(one.pValues, 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["newton", "l-bfgs"])
+def test_standard_errors_are_of_coefficients_that_sum_to_zero_and_stand_in_a_table_a_class(solver: str) -> None:
+    """Those of the pseudo-inverse of the information, which has nothing of what all classes share."""
+    found = LogisticRegression(**EXACT, solver=solver, computeStatistics=True).fit(local(weight=S))
+    A = np.column_stack([X, np.ones(N)])
+    p = softmax(A @ numbers(found).T, axis=1)
+    curvature = S[:, None, None] * (p[:, :, None] * np.eye(K) - p[:, :, None] * p[:, None, :])
+    information = np.einsum("ni,nkl,nj->ikjl", A, curvature, A).reshape((D + 1) * K, -1)
+    expected = np.sqrt(np.diag(np.linalg.pinv(information, rcond=1e-10)))
+    np.testing.assert_allclose(found.summary.coefficientStandardErrors, expected, rtol=1e-6)
+    lines = [line.split() for line in str(found.summary).split("\n\n")[0].splitlines()]
+    assert [line[:2] for line in lines[:: D + 2]] == [
+        ["Class", "0"],
+        ["Class", "1"],
+        ["Class", "2"],
+        ["(each", "feature's"],
+    ]
+    of_class_1 = lines[D + 3 : 2 * (D + 2)]
+    assert [line[0] for line in of_class_1] == [*found.featureNames, "(intercept)"]
+    np.testing.assert_allclose([float(line[2]) for line in of_class_1], expected[1::K], rtol=1e-3)
 
 
 def test_a_class_without_rows_is_never_predicted() -> None:

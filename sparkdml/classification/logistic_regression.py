@@ -72,7 +72,8 @@ class LogisticRegression(
         is not there has weight 1, or "balanced", sum s / (K sum of s in the class), as in scikit-learn. Coefficients
         are those of `weightCol` with these weights; metrics are of the rows' own weights.
     computeStatistics, standardErrors : as in `sparkdml.regression.LinearRegression`, compared with the normal
-        distribution; "newton" always has the classical ones. The weights of classes count as weights of rows.
+        distribution; "newton" always has the classical ones. The weights of classes count as weights of rows. Those of
+        a multinomial model are of the coefficients that sum to zero over the classes.
     tol, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
     numPartitions, partitioning, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
     initialModel : as in `sparkdml.regression.LinearRegression`.

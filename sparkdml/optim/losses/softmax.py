@@ -31,6 +31,7 @@ class Softmax(Loss):
     classes: int = 2
 
     name = "softmax"
+    relative = True
     curvature = 0.5  # diag(p) - p p^T, at p = (1/2, 1/2, 0, ...)
 
     @property
