@@ -11,7 +11,7 @@ from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.sql import Column
 
 from sparkdml.blocks.schema import numbers_of
-from sparkdml.checks import warn_constant_columns, warn_data
+from sparkdml.checks import warn_constant_columns, warn_constant_label
 from sparkdml.classification.svc_params import LinearSVCParams
 from sparkdml.classification.svc_summary import LinearSVCSummary, LinearSVCTrainingSummary, MarginScoring
 from sparkdml.engine.data import Data
@@ -185,12 +185,12 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         )
         class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)
-        if statistics.variance[-1] == 0.0:
-            warn_data(f"every label is {statistics.center[-1]:g}: the model says no more than that.")
         loss = HINGE_LOSSES[self.getOrDefault("loss")]
         deviation = np.sqrt(statistics.sample_variance[:-1])
         problem = replace(self._problem_of(loss, statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
+        if statistics.variance[-1] == 0.0:
+            warn_constant_label(statistics, problem, "the model says no more than that")
         name = solver_name(self)
         if name == "auto":
             kinked = not loss.smooth and data.fits_driver(problem.gram_query().size)
