@@ -176,6 +176,12 @@ def test_weights_of_classes_are_weights_of_rows() -> None:
     np.testing.assert_allclose(shares, 1.0 / K, atol=1e-9)  # what is predicted on average is what is there
 
 
+def test_a_model_refuses_thresholds_of_other_classes() -> None:
+    found = LogisticRegression(maxIter=1000).fit(local()).setThresholds([0.5, 0.5])
+    with pytest.raises(ParamError, match="are 2 numbers, and the labels are 0 to 2"):
+        found.predict(Vectors.dense(X[0]))
+
+
 @pytest.mark.parametrize(
     ("params", "label", "error", "told"),
     [

@@ -22,6 +22,7 @@ from sparkdml.evaluation import BinaryMetrics, require_binary
 from sparkdml.linalg import dense
 from sparkdml.model import LinearModel
 from sparkdml.optim.losses import HINGE_LOSSES
+from sparkdml.optim.losses.classes import class_margins
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Solver
 from sparkdml.optim.solvers.auto import choose
@@ -231,14 +232,9 @@ class LinearSVCModel(LinearModel, LinearSVCParams, ClassificationModel):
         """Two, also where the training rows had one class only."""
         return 2
 
-    def predict(self, value: Vector) -> float:
-        """The class of one vector of features, at the offset zero: 1.0 where its margin is above the threshold."""
-        return float(self._score_one(value)[0] > self.getOrDefault("threshold"))
-
     def predictRaw(self, value: Vector) -> DenseVector:
         """The margins of the classes 0 and 1, at the offset zero: -z and z."""
-        z = self._score_one(value)
-        return dense(np.append(-z, z))
+        return dense(class_margins(self._margins(value))[0])
 
     def _twin_params(self) -> dict[str, Any]:
         return super()._twin_params() | {"threshold": self.getOrDefault("threshold")}

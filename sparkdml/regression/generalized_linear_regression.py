@@ -297,10 +297,6 @@ class GeneralizedLinearRegressionModel(LinearModel, RegressionModel[Vector], Gen
     _summary_class = GeneralizedLinearRegressionSummary
     _training_summary_class = GeneralizedLinearRegressionTrainingSummary
 
-    def predict(self, value: Vector) -> float:
-        """The prediction for one vector of features, at the offset zero."""
-        return float(self._loss().inverse_link(self._score_one(value)))
-
     def _twin_params(self) -> dict[str, Any]:
         """A negative binomial mean is that of a Poisson family with the same link, which pyspark.ml has."""
         names = ("family", "offsetCol", "fitIntercept")

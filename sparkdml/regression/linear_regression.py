@@ -335,10 +335,6 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
     _summary_class = LinearRegressionSummary
     _training_summary_class = LinearRegressionTrainingSummary
 
-    def predict(self, value: Vector) -> float:
-        """The prediction for one vector of features, at the offset zero."""
-        return float(self._score_one(value)[0])
-
     @classmethod
     def from_pyspark(cls, model: Any, featureNames: Sequence[str] | None = None) -> Self:
         """A fitted model of `pyspark.ml` as one of ours, with its scale; as in `LinearModel`."""
