@@ -133,7 +133,7 @@ def check_validation(data: Data, class_weights: Mapping[float, float]) -> None:
             "validationIndicatorCol has values other than 0 and 1: it must be boolean, or 1 in the rows that "
             "validate and 0 in those that train."
         )
-    if not data.cells.inside(VALIDATES).weighted(class_weights).total.weight:
+    if not data.cells.inside(VALIDATES).total.weight_of_classes(class_weights):
         raise DataError(
             f"of {data.statistics.count:,} rows none of positive weight validates: mark some in "
             "validationIndicatorCol, or take a larger validationFraction."

@@ -70,7 +70,8 @@ class LogisticRegression(
         a task.
     classWeight : multiplies the weights of the rows of each class: a dictionary {label: weight}, in which a label that
         is not there has weight 1, or "balanced", sum s / (K sum of s in the class), as in scikit-learn. Coefficients
-        are those of `weightCol` with these weights; metrics are of the rows' own weights.
+        are those of `weightCol` with these weights; metrics are of the rows' own weights. Of more than 32 classes the
+        weighted means of the columns take a pass before the fit.
     computeStatistics, standardErrors : as in `sparkdml.regression.LinearRegression`, compared with the normal
         distribution; "newton" always has the classical ones. The weights of classes count as weights of rows. Those of
         a multinomial model are of the coefficients that sum to zero over the classes.

@@ -349,6 +349,23 @@ class GoodnessSums(Sums):
 
 
 @dataclass(frozen=True, eq=False)
+class Describe:
+    """Ask for the statistics of the columns, so many features and the label, where packing did not keep them.
+
+    The answer is a value of whoever reads the rows, which merges as sums do.
+    """
+
+    columns: int
+    fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer: four moments of each column."""
+        return 8 * 4 * (self.columns + 1)
+
+
+@dataclass(frozen=True, eq=False)
 class EachPartition:
     """Ask another query, and have the partitions' answers kept apart."""
 
@@ -388,7 +405,7 @@ def array_bytes(query: Any) -> int:
     return sum(part.nbytes if isinstance(part, np.ndarray) else array_bytes(part) for part in parts)
 
 
-SumsQuery: TypeAlias = Gradient | Line | Gram | Hessian | HeldOut | Goodness  # those that a kernel answers
+SumsQuery: TypeAlias = Gradient | Line | Gram | Hessian | HeldOut | Goodness | Describe  # those that a kernel answers
 Query: TypeAlias = SumsQuery | LocalEpoch | EachPartition
 RowSums: TypeAlias = GradientSums | LineSums | GramSums | HessianSums | HeldOutSums | GoodnessSums
 Answer: TypeAlias = RowSums | LocalEpochSums | PerPartition[Any]
