@@ -162,7 +162,7 @@ def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Seque
 
 def require_room(data: Data, problem: Problem, solver: Solver) -> None:
     """Refuse to bring more to the driver than it can hold, instead of ending it."""
-    size = sum(query.size for query in solver.queries(problem, solver.init(problem)))
+    size = sum(query.size for query in solver.largest_queries(problem))
     if problem.aggregation == WEIGHTED_MEAN:
         require_matrix(data, size, f"solver={solver.name!r}")
         return

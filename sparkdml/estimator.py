@@ -39,7 +39,7 @@ from sparkdml.optim.solvers import EarlyStopping, Smoothing, Solver, check_admis
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
-from sparkdml.solver_choice import check_descent, make_solver, solver_name, warm_solver
+from sparkdml.solver_choice import check_descent, make_solver, solver_name, telling_rows, warm_solver
 from sparkdml.summary import Metrics, Training
 
 M = TypeVar("M", bound=Transformer)
@@ -102,7 +102,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
 
     def _solver_for(self, name: str, statistics: Statistics, problem: Problem) -> Solver:
         """The solver of a name, with the Params that it has."""
-        solver = make_solver(self, name, statistics.count, len(problem.start))
+        solver = make_solver(self, name, statistics.count, len(problem.start), telling_rows(statistics, problem))
         if not problem.loss.smooth:
             solver = Smoothing(tol=solver.tol, max_iter=solver.max_iter, inner=solver)
         return EarlyStopping(inner=solver, patience=self.getOrDefault("patience")) if self._stops_early() else solver

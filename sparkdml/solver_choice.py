@@ -2,14 +2,27 @@
 
 from typing import Any
 
+import numpy as np
 from pyspark.ml.param import Params
 
+from sparkdml.blocks.stats import Statistics
 from sparkdml.errors import ParamError
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
-from sparkdml.optim.solvers import ALIASES, SOLVERS, GradientDescent, LocalDescent, Normal, Solver, StochasticDescent
+from sparkdml.optim.problem import Problem
+from sparkdml.optim.solvers import (
+    ALIASES,
+    SOLVERS,
+    GradientDescent,
+    LocalDescent,
+    Normal,
+    Solver,
+    StochasticDescent,
+    SubsampledNewton,
+)
 from sparkdml.optim.solvers.rule_descent import ROBUST_DESCENT, RuleDescent
 from sparkdml.optim.solvers.sampled_rules import SampledRules
 from sparkdml.optim.solvers.stochastic_descent import default_fraction
+from sparkdml.optim.solvers.subsampled_newton import sample_fraction
 
 # The solvers that each Param of descent is for.
 DESCENT: dict[str, tuple[str, ...]] = {
@@ -52,14 +65,20 @@ def solver_name(params: Params) -> str:
     return GradientDescent.name if name == "auto" and inexact else ALIASES.get(name, name)
 
 
-def make_solver(params: Params, name: str, rows: int, coefficients: int) -> Solver:
-    """The solver of a name, with the Params that it has, for a problem of so many rows and coefficients."""
+def make_solver(params: Params, name: str, rows: int, coefficients: int, telling: float | None = None) -> Solver:
+    """The solver of a name, with the Params that it has, for a problem of so many rows and coefficients.
+
+    So many rows of equal weight and of classes of equal size would be as `telling` as these.
+    """
     given: dict[str, Any] = {"tol": params.getOrDefault("tol"), "max_iter": params.getOrDefault("maxIter")}
     chosen = _chosen(params)
     rules = {WORDS.get(param, param): value for param, value in chosen.items() if LocalDescent.name in DESCENT[param]}
     steps = rules | {param: chosen[param] for param in ("optimizer", "momentum") if param in chosen}
     if name == LocalDescent.name:
         return LocalDescent(**given, **rules)
+    if name == SubsampledNewton.name:
+        fraction = sample_fraction(rows if telling is None else telling, coefficients)
+        return SubsampledNewton(**given, fraction=fraction, seed=params.getOrDefault("seed"))
     if name == StochasticDescent.name:
         size = chosen.get("batchSize", 0) / max(rows, 1)
         fraction = chosen.get("miniBatchFraction") or min(size, 1.0) or default_fraction(rows, coefficients)
@@ -69,6 +88,15 @@ def make_solver(params: Params, name: str, rows: int, coefficients: int) -> Solv
     if robust and not steps.keys() & ROBUST_DESCENT.keys():
         steps |= ROBUST_DESCENT
     return RuleDescent(**given, **steps) if steps else SOLVERS[name](**given)
+
+
+def telling_rows(statistics: Statistics, problem: Problem) -> float:
+    """How many rows of equal weight, and of classes of equal size, would tell about as much.
+
+    Unequal weights count as in Kish's effective size of a sample; classes by the root of the information of a row, so
+    that a sample has enough of a rare class without having all of the others.
+    """
+    return float(np.sqrt(problem.information)) / max(statistics.concentration, np.finfo(float).tiny)
 
 
 def warm_solver(params: Params) -> LocalDescent | None:

@@ -29,9 +29,8 @@ class Ended(NamedTuple):
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     quick_start = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # the JVM compiles less: most tests run each path once
-    java_blas = (
-        "-Ddev.ludovic.netlib.blas.nativeLibPath=none"  # a native one gives the same product other bits at times
-    )
+    # a native BLAS gives the same product other bits at times, and a native LAPACK may end the JVM
+    java_blas = " ".join(f"-Ddev.ludovic.netlib.{each}.nativeLibPath=none" for each in ("blas", "lapack"))
     conf = {"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2"}
     session = get_spark("tests", **conf, **{"spark.driver.extraJavaOptions": f"{quick_start} {java_blas}"})
     yield session

@@ -106,9 +106,9 @@ class Statistics:
     def scaled(self, factor: float) -> "Statistics":
         """The statistics of the same rows with their weights times a factor of zero or more."""
         labels = self.labels and {label: (count, factor * weight) for label, (count, weight) in self.labels.items()}
-        if factor == 0.0:
-            return replace(Statistics.empty(len(self.mean) - 1), count=self.count, labels=labels)
         net = self.net and self.net.scaled(factor)
+        if factor == 0.0:
+            return replace(Statistics.empty(len(self.mean) - 1), count=self.count, labels=labels, net=net)
         return replace(self, weight=factor * self.weight, m2=factor * self.m2, labels=labels, net=net)
 
     def merge(self, other: "Statistics") -> "Statistics":
@@ -136,19 +136,19 @@ class Statistics:
 def _of_chunk(chunk: Block) -> Statistics:
     count = chunk.rows
     labels = _count_labels(chunk)
+    net = None if chunk.offset is None else _of_chunk(_net(chunk))
     if chunk.weight is not None and not np.all(chunk.weight):
         chunk = chunk[np.flatnonzero(chunk.weight)]
     weight = float(chunk.weights.sum())
     if not chunk.rows:
         empty = Statistics.empty(chunk.columns)
-        return Statistics(count, 0.0, 0.0, empty.mean, empty.m2, empty.low, empty.high, 0, labels)
+        return Statistics(count, 0.0, 0.0, empty.mean, empty.m2, empty.low, empty.high, 0, labels, net)
     moments = _dense_moments if isinstance(chunk.features, np.ndarray) else _sparse_moments
     columns = np.array(moments(chunk, weight))
     centred = chunk.label - (mean := float(chunk.weights @ chunk.label) / weight)
     label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
     mean_, m2, low, high = np.column_stack([columns, label])
     concentration = float(np.square(chunk.weights / weight).sum())
-    net = None if chunk.offset is None else _of_chunk(_net(chunk))
     return Statistics(count, weight, concentration, mean_, m2, low, high, int(_nonzeros(chunk)), labels, net)
 
 

@@ -12,7 +12,7 @@ from sparkdml.optim.losses.classes import single_threshold
 from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
 
 FAMILIES = ("auto", "binomial", "multinomial")
-SOLVERS = ("auto", "newton", "irls", "l-bfgs", "gd", "sgd", "local-sgd")
+SOLVERS = ("auto", "newton", "irls", "subsampled-newton", "l-bfgs", "gd", "sgd", "local-sgd")
 
 
 class LogisticRegressionParams(

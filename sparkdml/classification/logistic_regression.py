@@ -25,8 +25,9 @@ from sparkdml.optim.losses import Logistic, Loss, Softmax
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Lbfgs, Solver
 from sparkdml.optim.solvers.auto import choose_smooth
+from sparkdml.optim.solvers.subsampled_newton import sample_fraction
 from sparkdml.params import accessors
-from sparkdml.solver_choice import solver_name
+from sparkdml.solver_choice import solver_name, telling_rows
 
 
 @accessors
@@ -284,7 +285,8 @@ class LogisticRegression(
             return Lbfgs.name
         statistics = data.statistics
         sparse = statistics.density < DENSE_FROM
-        return choose_smooth(statistics.count, len(problem.scale), data.tasks, statistics.density, sparse)
+        fraction = sample_fraction(telling_rows(statistics, problem), len(problem.start))
+        return choose_smooth(statistics.count, len(problem.scale), data.tasks, fraction, statistics.density, sparse)
 
     def _loss(self, data: Data) -> tuple[Loss, int]:
         """The loss of the family, and how many classes there are; DataError where the labels are none."""

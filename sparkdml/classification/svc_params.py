@@ -9,7 +9,7 @@ from sparkdml.classification.class_weight import HasClassWeight
 from sparkdml.optim.losses import HINGE_LOSSES
 from sparkdml.params import FitParams, choice, number
 
-SOLVERS = ("auto", "newton", "l-bfgs", "gd", "sgd", "local-sgd")
+SOLVERS = ("auto", "newton", "subsampled-newton", "l-bfgs", "gd", "sgd", "local-sgd")
 
 
 class LinearSVCParams(FitParams, HasSolver, HasLoss, HasThreshold, HasRawPredictionCol, HasClassWeight):

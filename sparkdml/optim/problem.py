@@ -79,6 +79,7 @@ class Problem:
     offset_mean : what the margins of the average row have beside those in theta.
     confined : the bounds keep theta from the best constant prediction, at which it would start.
     settled : the start is known to be as good as the minimum, where a solver stops.
+    sample : the rows that are looked at; None for all.
     """
 
     loss: Loss
@@ -97,6 +98,7 @@ class Problem:
     offset_mean: float = 0.0
     confined: bool = False
     settled: bool = False
+    sample: Sample | None = None
 
     @property
     def inverse_scale(self) -> np.ndarray:
@@ -125,6 +127,14 @@ class Problem:
         _, z = self.split(self.start)
         z[: self.loss.margins - self.loss.constants] += self.offset_mean
         return self.loss.fisher(self.loss.inverse_link(z), z)
+
+    @property
+    def information(self) -> float:
+        """What the average row tells, as a share of the most that a row can: of two classes, 4 times their shares."""
+        if not np.isfinite(self.loss.curvature):
+            return 1.0
+        found = float(np.trace(self.average_hessian)) / (self.loss.margins * self.loss.curvature)
+        return min(found, 1.0) or 1.0
 
     def split(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """theta (n,) as u (d, C) and c (C,)."""
@@ -183,9 +193,13 @@ class Problem:
         """How far theta lies from the origin: a length to measure others by, however near a start is to the minimum."""
         return float(np.linalg.norm(theta - (self.start if self.origin is None else self.origin)))
 
-    def gradient_query(self, theta: np.ndarray, sample: Sample | None = None) -> Query:
-        """The query whose answer `point` turns into loss and gradient at theta, of all rows or of a sample."""
-        return self._asked(Gradient(self.loss, *self.raw(theta), self.fold, sample, self.class_weights))
+    def sampled(self, sample: Sample) -> "Problem":
+        """The same problem of a sample of the rows, as far as gradients, lines and Hessians are asked for."""
+        return replace(self, sample=sample)
+
+    def gradient_query(self, theta: np.ndarray) -> Query:
+        """The query whose answer `point` turns into loss and gradient at theta."""
+        return self._asked(Gradient(self.loss, *self.raw(theta), self.fold, self.sample, self.class_weights))
 
     def _asked(self, query: Gradient | Line | LocalEpoch) -> Query:
         """The query as the aggregation needs it: of all partitions together, or of each apart."""
@@ -222,8 +236,9 @@ class Problem:
 
     def line_query(self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray) -> Query:
         """The query whose answer `line_objectives` turns into F along a direction."""
-        line = Line(self.loss, *self.raw(theta), *self.raw(direction), steps, self.fold, self.class_weights)
-        return self._asked(line)
+        w, b = self.raw(theta)
+        dw, db = self.raw(direction)
+        return self._asked(Line(self.loss, w, b, dw, db, steps, self.fold, self.sample, self.class_weights))
 
     def line_objectives(
         self, theta: np.ndarray, direction: np.ndarray, steps: np.ndarray, answer: LineSums | PerPartition[LineSums]
@@ -278,11 +293,13 @@ class Problem:
 
     def hessian_query(self, theta: np.ndarray) -> Hessian:
         """The query whose answer `hessian` turns into the expected second derivatives of the mean loss at theta."""
-        return Hessian(self.loss, *self.raw(theta), self.shift[:-1], self.fold, self.class_weights)
+        w, b = self.raw(theta)
+        return Hessian(self.loss, w, b, self.shift[:-1], self.fold, self.sample, self.class_weights)
 
     def scores_query(self, theta: np.ndarray) -> Scores:
         """The query whose answer `hessian` turns into sum_i s_i^2 g_i g_i^T / sum_i s_i, g_i the gradient of a row."""
-        return Scores(self.loss, *self.raw(theta), self.shift[:-1], self.fold, self.class_weights)
+        w, b = self.raw(theta)
+        return Scores(self.loss, w, b, self.shift[:-1], self.fold, self.sample, self.class_weights)
 
     def hessian(self, sums: HessianSums) -> np.ndarray:
         """The second derivatives of the mean loss by theta, (n, n): the chain rule through `raw`."""

@@ -2,8 +2,9 @@
 
 Queries are values; they say nothing of where the data live or how a sum is computed. All arrays are float64.
 `w` (d, C) and `b` (C,) are raw: they act on the features as they are, z = x.w + b + offset.
-Where a query has a `fold`, the rows of that fold are left out; -1 leaves out none. Its `class_weights` multiply the
-weights of the rows with these labels; rows with other labels keep theirs.
+Where a query has a `fold`, the rows of that fold are left out; -1 leaves out none. Where it has a `sample`, no other
+rows are looked at. Its `class_weights` multiply the weights of the rows with these labels; rows with other labels keep
+theirs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +70,7 @@ def _circular(start: int, count: int, rows: int) -> list[slice]:
 
 @dataclass(frozen=True, eq=False)
 class Gradient:
-    """Ask for the loss and its gradient at (w, b), of all rows or of a sample."""
+    """Ask for the loss and its gradient at (w, b)."""
 
     loss: Loss
     w: np.ndarray
@@ -105,6 +106,7 @@ class Line:
     db: np.ndarray
     steps: np.ndarray
     fold: int = -1
+    sample: Sample | None = None
     class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property
@@ -184,6 +186,7 @@ class Hessian:
     b: np.ndarray
     shift: np.ndarray
     fold: int = -1
+    sample: Sample | None = None
     class_weights: Mapping[float, float] = field(default_factory=dict)
 
     @property

@@ -17,9 +17,11 @@ from sparkdml.optim.solvers.newton import Newton
 from sparkdml.optim.solvers.normal import Normal
 from sparkdml.optim.solvers.smoothing import Smoothing
 from sparkdml.optim.solvers.stochastic_descent import StochasticDescent
+from sparkdml.optim.solvers.subsampled_newton import SubsampledNewton
 
 SOLVERS: dict[str, type[Solver]] = {
-    solver.name: solver for solver in (Normal, Newton, Lbfgs, GradientDescent, StochasticDescent, LocalDescent)
+    solver.name: solver
+    for solver in (Normal, Newton, SubsampledNewton, Lbfgs, GradientDescent, StochasticDescent, LocalDescent)
 }
 
 ALIASES = {"irls": Newton.name}  # iteratively reweighted least squares: Fisher scoring
@@ -38,6 +40,7 @@ __all__ = [
     "State",
     "StochasticDescent",
     "StopReason",
+    "SubsampledNewton",
     "check_admissible",
     "check_aggregation",
     "dump_state",

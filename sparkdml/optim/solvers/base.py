@@ -108,6 +108,10 @@ class Solver(ABC, Generic[S]):
     def queries(self, problem: Problem, state: S) -> list[Query]:
         """What the solver asks of the data in the next pass."""
 
+    def largest_queries(self, problem: Problem) -> list[Query]:
+        """Those of the pass whose answers are largest: of most solvers, any pass."""
+        return self.queries(problem, self.init(problem))
+
     @abstractmethod
     def step(self, problem: Problem, state: S, answers: Sequence[Any]) -> S:
         """The state after the answers, one a query."""

@@ -78,6 +78,9 @@ class EarlyStopping(Solver[EarlyStoppingState]):
         assert state.inner.iterate is not None
         return [problem.held_out_query(state.inner.iterate.theta), *asked]
 
+    def largest_queries(self, problem: Problem) -> list[Query]:
+        return self.inner.largest_queries(problem)
+
     def step(self, problem: Problem, state: EarlyStoppingState, answers: Sequence[Any]) -> EarlyStoppingState:
         if not _is_validated(state):
             state, answers = _validate(problem, state, answers[0]), answers[1:]

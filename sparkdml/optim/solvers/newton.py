@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,10 +17,15 @@ PATIENCE = 3  # iterations without progress that end a fit at machine precision
 
 
 @dataclass(frozen=True, eq=False)
-class NewtonState(SearchState, CovarianceState):
+class MatrixState(SearchState):
     """Adds whether the search goes along the gradient, since the matrix led nowhere."""
 
     downhill: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class NewtonState(MatrixState, CovarianceState):
+    """Adds what the statistics need."""
 
 
 class Newton(Solver[NewtonState]):
@@ -61,7 +67,7 @@ class Newton(Solver[NewtonState]):
         self, problem: Problem, state: NewtonState, answers: Sequence[GradientSums | HessianSums | LineSums]
     ) -> NewtonState:
         if isinstance(answers[0], LineSums):
-            return shortened(problem, state, answers[0]) or _go_downhill(problem, state)
+            return shortened(problem, state, answers[0]) or downhill_from(problem, state)
         gradient, hessian = answers
         assert isinstance(gradient, GradientSums)
         assert isinstance(hessian, HessianSums)
@@ -73,37 +79,47 @@ class Newton(Solver[NewtonState]):
             state = replace(moved_to(problem, state, point), downhill=False)
             return self._go_on(problem, state, hessian)
         if state.t < 1.0:  # the line search had found it lower: only rounding can be left
-            return _go_downhill(problem, state)
+            return downhill_from(problem, state)
         return replace(state, searching=True)
 
     def _go_on(self, problem: Problem, state: NewtonState, answer: HessianSums) -> NewtonState:
         """Choose the direction, or stop: with what the statistics need."""
-        assert state.point is not None
         hessian = problem.hessian(answer)
-        if not np.all(np.isfinite(hessian)):
-            return _go_downhill(problem, state)
-        direction = newton_step(problem, state.point, hessian)
-        stop = self._reason(problem, state, direction)
-        if stop is StopReason.RUNNING:
-            return aimed(problem, state, direction) or _go_downhill(problem, state)
-        if problem.penalty.has_kinks:
-            return replace(state, stop=stop)
+        state = aimed_by(problem, state, hessian, self)
+        if state.stop is StopReason.RUNNING or problem.penalty.has_kinks or not np.all(np.isfinite(hessian)):
+            return state
         known = Covariance.of(problem, estimable_matrix(problem, hessian), answer.weight)
-        return replace(state, stop=stop, rank=known.rank, covariance=known.diagonal)
+        return replace(state, rank=known.rank, covariance=known.diagonal)
 
-    def _reason(self, problem: Problem, state: NewtonState, direction: np.ndarray) -> StopReason:
-        """The reason to stop, or RUNNING."""
-        assert state.point is not None
-        if state.stop is not StopReason.RUNNING:  # at the start
-            return state.stop
-        with np.errstate(over="ignore"):  # of a step that the line search shortens
-            near = np.linalg.norm(direction) <= self.tol * problem.way(state.point.theta)
-        if near:
-            return StopReason.CONVERGED
-        vanished = state.history[-1] <= ROUNDING * state.history[0]  # as of classes that a plane separates
-        if vanished or state.stalled >= PATIENCE:
-            return StopReason.PRECISION
-        return StopReason.MAX_ITERATIONS if state.iterations >= self.max_iter else StopReason.RUNNING
+
+S = TypeVar("S", bound=MatrixState)
+
+
+def aimed_by(problem: Problem, state: S, hessian: np.ndarray, solver: Solver) -> S:
+    """The state that tries the step of a matrix of second derivatives of the loss, or that has a reason to stop."""
+    assert state.point is not None
+    if not np.all(np.isfinite(hessian)):
+        return downhill_from(problem, state)
+    direction = newton_step(problem, state.point, hessian)
+    stop = _reason(problem, state, direction, solver)
+    if stop is not StopReason.RUNNING:
+        return replace(state, stop=stop)
+    return aimed(problem, state, direction) or downhill_from(problem, state)
+
+
+def _reason(problem: Problem, state: MatrixState, direction: np.ndarray, solver: Solver) -> StopReason:
+    """The reason to stop, or RUNNING."""
+    assert state.point is not None
+    if state.stop is not StopReason.RUNNING:  # at the start
+        return state.stop
+    with np.errstate(over="ignore"):  # of a step that the line search shortens
+        near = np.linalg.norm(direction) <= solver.tol * problem.way(state.point.theta)
+    if near:
+        return StopReason.CONVERGED
+    vanished = state.history[-1] <= ROUNDING * state.history[0]  # as of classes that a plane separates
+    if vanished or state.stalled >= PATIENCE:
+        return StopReason.PRECISION
+    return StopReason.MAX_ITERATIONS if state.iterations >= solver.max_iter else StopReason.RUNNING
 
 
 def newton_step(problem: Problem, point: Point, hessian: np.ndarray) -> np.ndarray:
@@ -132,7 +148,7 @@ def _curvature(problem: Problem, point: Point, gradient: np.ndarray) -> float:
     return min(parabola, problem.lipschitz) or 1.0
 
 
-def _go_downhill(problem: Problem, state: NewtonState) -> NewtonState:
+def downhill_from(problem: Problem, state: S) -> S:
     """Search along the plain gradient; where even that leads nowhere, rounding is all that is left."""
     assert state.point is not None
     if state.downhill or state.stop is not StopReason.RUNNING:

@@ -1,4 +1,4 @@
-"""The L-BFGS matrix, from the last steps of a walk and the changes of the gradient that they brought.
+"""Matrices of second derivatives, from steps of a walk and the changes of the gradient that they brought.
 
 Source: J. Nocedal, S. Wright, Numerical Optimization (2006), chapter 7.
 """
@@ -48,6 +48,20 @@ def second_loop(S: np.ndarray, Y: np.ndarray, alpha: np.ndarray, r: np.ndarray) 
     for i in range(len(S)):
         r = r + (alpha[i] - (Y[i] @ r) / (S[i] @ Y[i])) * S[i]
     return r
+
+
+def corrected(B: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The matrix (n, n) that sends the step s to y and else differs little from B: the BFGS update.
+
+    >>> corrected(np.eye(2), np.array([1.0, 0.0]), np.array([3.0, 0.0]))
+    array([[3., 0.],
+           [0., 1.]])
+    """
+    if not has_curvature(s, y):
+        return B
+    Bs = B @ s
+    known = np.outer(Bs, Bs) / (s @ Bs) if s @ Bs > 0.0 else 0.0
+    return B - known + np.outer(y, y) / (s @ y)
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,8 +63,10 @@ class SampledRules(RuleDescent):
 
     def queries(self, problem: Problem, state: RuleDescentState) -> list[Query]:
         assert isinstance(state, SampledRulesState)
-        sample = None if state.looking else Sample(self.fraction, self.seed, state.iterations)
-        return [problem.gradient_query(state.trial, sample)]
+        if state.looking:
+            return [problem.gradient_query(state.trial)]
+        sample = Sample(self.fraction, self.seed, state.iterations)
+        return [problem.sampled(sample).gradient_query(state.trial)]
 
     def step(self, problem: Problem, state: RuleDescentState, answers: Sequence[GradientSums]) -> RuleDescentState:
         assert isinstance(state, SampledRulesState)

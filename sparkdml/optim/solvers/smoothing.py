@@ -119,6 +119,9 @@ class Smoothing(Solver[SmoothingState]):
         wider = replace(problem, loss=problem.loss.smoothed(_last_width(state) * (1.0 + SECANT)))
         return [problem.gradient_query(state.seen.theta), wider.gradient_query(state.seen.theta), *asked]
 
+    def largest_queries(self, problem: Problem) -> list[Query]:
+        return self.inner.largest_queries(replace(problem, loss=problem.loss.smoothed(1.0)))
+
     def step(self, problem: Problem, state: SmoothingState, answers: Sequence[Any]) -> SmoothingState:
         if state.point is None:
             return self._begin(problem, state, problem.point(problem.start, answers[0]))

@@ -95,14 +95,14 @@ class StochasticDescent(Solver[StochasticDescentState]):
     def queries(self, problem: Problem, state: StochasticDescentState) -> list[Query]:
         if state.looking:
             return [problem.gradient_query(state.theta)]
-        sample = Sample(self.fraction, self.seed, state.iterations)
+        sampled = problem.sampled(Sample(self.fraction, self.seed, state.iterations))
         places = [state.theta]
         if state.stage:
             assert state.point is not None
             places.append(state.point.theta)
         if len(state.before):
             places.append(state.before)
-        return [problem.gradient_query(place, sample) for place in places]
+        return [sampled.gradient_query(place) for place in places]
 
     def step(
         self, problem: Problem, state: StochasticDescentState, answers: Sequence[GradientSums]
