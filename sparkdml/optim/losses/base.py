@@ -82,3 +82,16 @@ class Loss(ABC):
     def valid(self, z: np.ndarray) -> np.ndarray:
         """Where the loss is finite, (..., C) to (...); elsewhere it is infinite, and its derivatives are zero."""
         return np.ones(z.shape[:-1], bool)
+
+
+class IdentityLink(Loss):
+    """A loss of any real label, of which the margin is the prediction."""
+
+    def link(self, mean: np.ndarray) -> np.ndarray:
+        return np.asarray(mean, float)[..., None]
+
+    def inverse_link(self, z: np.ndarray) -> np.ndarray:
+        return z[..., 0]
+
+    def domain(self, y: np.ndarray) -> np.ndarray:
+        return np.isfinite(y)
