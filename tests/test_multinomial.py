@@ -14,6 +14,7 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from scipy.special import softmax
 from sklearn import metrics
+from summaries import assert_same_by_class
 
 from sparkdml import LocalData, load_model
 from sparkdml.classification import LogisticRegression, LogisticRegressionModel
@@ -219,19 +220,10 @@ def test_rows_that_validate_may_have_a_class_of_their_own() -> None:
 
 # The model and its summary.
 
-BY_CLASS = [
-    *("labels", "truePositiveRateByLabel", "falsePositiveRateByLabel", "precisionByLabel", "recallByLabel"),
-    *("accuracy", "weightedTruePositiveRate", "weightedFalsePositiveRate", "weightedRecall", "weightedPrecision"),
-]
-
 
 def test_summaries_are_those_of_pyspark_and_scikit_learn(df: DataFrame, model: LogisticRegressionModel) -> None:
     ours, theirs = model.evaluate(df), model.to_pyspark().evaluate(df)
-    for name in BY_CLASS:
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9, err_msg=name)
-    for beta in (1.0, 2.0):
-        np.testing.assert_allclose(ours.fMeasureByLabel(beta), theirs.fMeasureByLabel(beta), rtol=1e-9)
-        assert ours.weightedFMeasure(beta) == pytest.approx(theirs.weightedFMeasure(beta), rel=1e-9)
+    assert_same_by_class(ours, theirs)
     p = softmax(X @ numbers(model)[:, :-1].T + numbers(model)[:, -1], axis=1)
     predicted = np.argmax(p, axis=1)
     expected = metrics.confusion_matrix(Y, predicted, sample_weight=S)
