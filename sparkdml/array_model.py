@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.special import expit, softmax
 
 from sparkdml import saved
 from sparkdml.arrays import require
 from sparkdml.errors import ColumnError, FormatError
 from sparkdml.optim.losses import GeneralizedLinear, generalized_linear
-from sparkdml.optim.losses.softmax import most_probable
+from sparkdml.optim.losses.classes import class_probabilities, most_probable, single_threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +67,11 @@ class ArrayModel:
 
 
 class ArrayClassifier(ArrayModel):
-    """A fitted classifier of K classes: of one margin P(y = 1) = 1 / (1 + exp(-z)), else P(y = k) ~ exp(z_k)."""
+    """A fitted classifier of K classes whose margins make probabilities, see `class_probabilities`."""
 
     def predict_proba(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The probability of each class, (n, K)."""
-        z = self.margins(X, offset)
-        with np.errstate(invalid="ignore"):
-            return expit(np.hstack([-z, z])) if z.shape[1] == 1 else np.asarray(softmax(z, axis=1))
+        return class_probabilities(self.margins(X, offset))
 
     def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The class of each row, (n,), NaN for a row with a NaN.
@@ -118,10 +115,7 @@ class ArrayGeneralizedLinear(ArrayModel):
 
 def _threshold(params: Mapping[str, Any]) -> float:
     """The threshold, also where `thresholds` say it."""
-    if "thresholds" in params:
-        low, high = params["thresholds"]
-        return high / (low + high)
-    return params["threshold"]
+    return single_threshold(params["thresholds"]) if "thresholds" in params else params["threshold"]
 
 
 KINDS: dict[str, type[ArrayModel]] = {

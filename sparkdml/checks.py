@@ -133,7 +133,7 @@ def check_validation(data: Data, class_weights: Mapping[float, float]) -> None:
             "validationIndicatorCol has values other than 0 and 1: it must be boolean, or 1 in the rows that "
             "validate and 0 in those that train."
         )
-    if not data.cells.inside(VALIDATES).weighted(class_weights).total.weight:
+    if not data.cells.inside(VALIDATES).total.weight_of_classes(class_weights):
         raise DataError(
             f"of {data.statistics.count:,} rows none of positive weight validates: mark some in "
             "validationIndicatorCol, or take a larger validationFraction."
@@ -200,6 +200,25 @@ def warn_constant_columns(statistics: Statistics, problem: Problem) -> None:
     constant = np.flatnonzero(problem.scale == 0.0)
     if len(constant) and not problem.fit_intercept and np.any(statistics.center[constant]):
         warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
+
+
+def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label: str = "every label") -> None:
+    """Warn of labels that are all the same, or whatever `label` calls them, and say what comes of it.
+
+    That is `so`, unless bounds keep the model from the constant that the labels are.
+    """
+    if problem.confined:
+        so = "only the bounds keep the coefficients from zero"
+    warn_data(f"{label} is {statistics.center[-1]:g}: {so}.")
+
+
+def settle_infinite(statistics: Statistics, problem: Problem) -> Problem:
+    """The problem of labels that are all the same and that no finite intercept predicts, of which it warns.
+
+    There is nothing to find, unless bounds keep the model from that constant.
+    """
+    warn_constant_label(statistics, problem, "all coefficients are zero, and the intercept stands for an infinite one")
+    return problem if problem.confined else problem.settle()
 
 
 def warn_data(message: str) -> None:

@@ -16,7 +16,7 @@ from sparkdml.errors import ParamError, StatisticsError
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Query
-from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, objective_matrix
+from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, estimable_matrix
 
 CLASSICAL = "classical"
 STANDARD_ERRORS = (CLASSICAL, "HC0", "HC1")
@@ -40,6 +40,10 @@ class Inference:
     estimates: np.ndarray
     variances: np.ndarray
     degrees_of_freedom: float
+
+    def part(self, places: Any) -> "Inference":
+        """The same of some of the coefficients."""
+        return replace(self, estimates=self.estimates[places], variances=self.variances[places])
 
     @property
     def letter(self) -> str:
@@ -71,7 +75,12 @@ class Inference:
 
 
 class Inferred:
-    """The part of a summary that tells how sure the coefficients are; of a training summary only."""
+    """The part of a summary that tells how sure the coefficients are; of a training summary only.
+
+    Lists have a number for each coefficient and then for the intercept; of a multinomial model for each class of the
+    first feature, of the second and so on, and then for the intercepts. Its coefficients are those that sum to zero
+    over the classes.
+    """
 
     @property
     def coefficientStandardErrors(self) -> list[float]:
@@ -180,7 +189,7 @@ def _queries(problem: Problem, theta: np.ndarray, kind: str) -> list[Query]:
 def _covariance(data: Data, problem: Problem, kind: str, answers: Sequence[Any]) -> Covariance:
     if kind == CLASSICAL:
         (hessian,) = answers
-        return Covariance.of(problem, objective_matrix(problem, problem.hessian(hessian)), hessian.weight)
+        return Covariance.of(problem, estimable_matrix(problem, problem.hessian(hessian)), hessian.weight)
     found = Covariance.robust(problem, *answers)
     if kind == "HC0":
         return found

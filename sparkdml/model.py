@@ -135,6 +135,17 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         kind = KINDS[type(self).__name__]
         return kind(self._weights, self._intercepts, self.featureNames, self.featureMeans, params)
 
+    def predict(self, value: Vector) -> float:
+        """The prediction for one vector of features, at the offset zero; NaN where a feature is NaN.
+
+        `to_arrays` predicts many.
+        """
+        return float(self.to_arrays().predict(_numbers(value)[None])[0])
+
+    def _margins(self, value: Vector) -> np.ndarray:
+        """The margins of one vector of features, at the offset zero, (1, C)."""
+        return self.to_arrays().margins(_numbers(value)[None])
+
     def to_sklearn(self) -> Any:
         """The fitted estimator of scikit-learn that predicts the same; see `sparkdml.sklearn_twin`."""
         return sklearn_twin(self.to_arrays())
@@ -207,13 +218,6 @@ class LinearModel(Persistable, PredictionModel[Vector]):
     def number(self, output: str, column: Column) -> Column:
         """The one number that says it all of a column that `transform` adds; `output` is the Param that names it."""
         return column
-
-    def _score_one(self, value: Vector) -> np.ndarray:
-        """coefficients . features + intercept of one vector, (C,); a missing feature is its mean if there are means."""
-        if self.featureMeans is not None:
-            value = dense(np.where(np.isnan(value.toArray()), self.featureMeans, value.toArray()))
-        products = [dense(row).dot(value) for row in self._weights]  # type: ignore[arg-type]
-        return np.array(products) + self._intercepts
 
     def _scoring(self, dataset: DataFrame | None) -> Scoring:
         """How to score a table with this model as it is now; columns that it does not add get their default names."""

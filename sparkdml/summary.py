@@ -228,7 +228,7 @@ class TrainingSummary(Inferred, Summary[T]):
     def _table(self, names: Sequence[str]) -> str:
         """The estimates as a table, a line a name."""
         kind = self._training.standardErrors
-        return coefficient_table(names, self._training.estimates, self._inferred(), kind)
+        return align(coefficient_rows(names, self._training.estimates, self._inferred(), kind))
 
     def __str__(self) -> str:
         names = [*self._names, *(["(intercept)"] if self._scoring.fitIntercept else [])]
@@ -264,16 +264,19 @@ class TrainingSummary(Inferred, Summary[T]):
         return cls(**parts, names=names)
 
 
-def coefficient_table(
-    names: Sequence[str], estimates: np.ndarray, inference: Inference | None, kind: str = CLASSICAL
-) -> str:
-    """The coefficients as an R-like table, one line each; `kind` is that of the standard errors.
+def coefficient_rows(
+    names: Sequence[str],
+    estimates: np.ndarray,
+    inference: Inference | None,
+    kind: str = CLASSICAL,
+    heading: str = "Feature",
+) -> list[list[str]]:
+    """The cells of an R-like table of coefficients, a line each; `kind` is that of the standard errors.
 
-    >>> print(coefficient_table(["x"], np.array([2.0]), None))
-    Feature  Coefficient
-    x                  2
+    >>> coefficient_rows(["x"], np.array([2.0]), None)
+    [['Feature', 'Coefficient'], ['x', '2']]
     """
-    header = ["Feature", "Coefficient"]
+    header = [heading, "Coefficient"]
     rows = [[name, f"{value:.6g}"] for name, value in zip(names, estimates, strict=True)]
     if inference is not None:
         z = inference.letter
@@ -281,7 +284,7 @@ def coefficient_table(
         columns = (inference.standard_errors, inference.t_values, inference.p_values)
         for row, error, t, p in zip(rows, *columns, strict=True):
             row += ["-", "-", "-"] if np.isnan(error) else [f"{error:.4g}", f"{t:.3f}", format_p(p)]
-    return align([header, *rows])
+    return [header, *rows]
 
 
 def format_p(p: float) -> str:

@@ -31,6 +31,7 @@ class Family:
     solvers : that it is to be tried with.
     wrong : labels outside of its domain, and what an error says of each; none where every number is a label.
     classes : the labels, of a classifier.
+    limits : labels that no finite margin predicts.
     kinked : whether the loss is not smooth, so that it says little of margins near a minimum, which may be many.
     log_link : whether margins are logarithms of means, which have another range than other margins.
     outputs : margins a row; margins are (n, outputs) where there are several.
@@ -44,6 +45,7 @@ class Family:
     solvers: tuple[str, ...] = ("auto", "l-bfgs", "gd")
     wrong: dict[float, str] = field(default_factory=dict)
     classes: tuple[float, ...] = ()
+    limits: tuple[float, ...] = ()
     scaled: Callable[[np.ndarray, float], np.ndarray] | None = None
     outputs: int = 1
     log_link: bool = False
@@ -103,6 +105,7 @@ ESTIMATORS: dict[str, Family] = {
             3.0: "1 label other than 0 and 1 (such as 3",
         },
         classes=(0.0, 1.0),
+        limits=(0.0, 1.0),
     ),
     "multinomial": Family(
         LogisticRegression,
@@ -113,6 +116,7 @@ ESTIMATORS: dict[str, Family] = {
         params={"family": "multinomial"},
         wrong={0.5: "1 label that no class can have (such as 0.5", -1.0: "1 label that no class can have (such as -1"},
         classes=(0.0, 1.0, 2.0),
+        limits=(0.0, 1.0, 2.0),
         outputs=3,
     ),
     "support_vectors": Family(
@@ -144,6 +148,7 @@ ESTIMATORS: dict[str, Family] = {
         params={"family": "poisson"},
         solvers=("auto", "l-bfgs"),
         wrong={-1.0: "the label -1"},
+        limits=(0.0,),
         scaled=lambda z, c: z + np.log(c),
         log_link=True,
     ),
@@ -164,6 +169,7 @@ ESTIMATORS: dict[str, Family] = {
         params={"family": "tweedie", "variancePower": 1.5, "linkPower": 0.0},
         solvers=("auto", "l-bfgs"),
         wrong={-1.0: "the label -1"},
+        limits=(0.0,),
         scaled=lambda z, c: z + np.log(c),
         log_link=True,
     ),

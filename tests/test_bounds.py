@@ -19,7 +19,7 @@ from sparkdml import LocalData
 from sparkdml.bounds import HasBounds
 from sparkdml.classification import LogisticRegression
 from sparkdml.engine.minimize import minimize
-from sparkdml.errors import ParamError, SolverError
+from sparkdml.errors import DataWarning, ParamError, SolverError
 from sparkdml.optim.losses import Logistic, Loss, Softmax, SquaredError
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import SOLVERS
@@ -214,6 +214,22 @@ def test_every_family_finds_its_minimum_in_the_box(name: str, low: float | None,
     assert np.all((w >= low) & (w <= (INF if high is None else high)))
     best = family.best(TABLE, family.labels, low, high)
     assert family.objective(model, TABLE, family.labels) <= best + (close + 1e-9) * abs(best)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_labels_that_are_all_the_same_leave_zero_unless_bounds_exclude_it(name: str) -> None:
+    family = ESTIMATORS[name]
+    data = LocalData(TABLE, np.ones(len(TABLE)))
+    excluding: Any = [{"lowerBoundsOnCoefficients": 0.5}]
+    if family.outputs == 1:  # of several only the differences count
+        excluding.append({"upperBoundsOnIntercepts": -0.25})
+    for bounds in excluding:
+        with pytest.warns(DataWarning, match="every label is 1: only the bounds keep the coefficients from zero"):
+            model = family.make(tol=1e-5, maxIter=1000, **bounds).fit(data)
+        assert raw_weights(model)[0].all()
+    with pytest.warns(DataWarning, match="every label is 1: (?!only the bounds)"):
+        model = family.make(lowerBoundsOnCoefficients=0.0, upperBoundsOnCoefficients=0.5).fit(data)
+    assert not raw_weights(model)[0].any()
 
 
 @pytest.mark.parametrize("name", [name for name, family in ESTIMATORS.items() if family.outputs == 1])

@@ -111,11 +111,16 @@ def test_weights_that_make_no_sense_are_refused(choice: Any, label: np.ndarray, 
         LogisticRegression(classWeight=choice).fit(LocalData(X, label))
 
 
-def test_too_many_folds_for_weights_of_classes_are_told() -> None:
-    data = LocalData(X, Y, fold=(np.arange(N) % 50).astype(np.int32))
-    with pytest.raises(DataError, match="use fewer folds"):
-        LogisticRegression(classWeight="balanced").fit(data)
-    assert LogisticRegression().fit(data).summary.converged
+@pytest.mark.parametrize("early", [{}, {"validationIndicatorCol": "fold"}], ids=["", "early stopping"])
+def test_weights_of_many_classes_are_weights_of_rows(early: dict[str, Any]) -> None:
+    """More classes than packing keeps the statistics of take one more pass."""
+    label, weights = np.arange(N) % 40.0, {k: 1.0 + k % 3 for k in range(40)}
+    fold = (np.arange(N) // 40 % 4 == 0).astype(np.int32) if early else None
+    base = LogisticRegression(**EXACT, regParam=0.1, **early)
+    by_class = base.copy({base.classWeight: weights}).fit(LocalData(X, label, fold=fold))
+    by_row = base.fit(LocalData(X, label, np.array([weights[y] for y in label]), fold=fold))
+    found, expected = (model.coefficientMatrix.toArray() for model in (by_class, by_row))
+    np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
 def test_the_fit_does_not_know_the_loss_of_the_rows_own_weights(spark: SparkSession, tmp_path: Path) -> None:

@@ -140,8 +140,13 @@ def test_classes_get_weights_and_a_column_says_which_rows_validate(run: Run, tmp
     assert ended.result["rows"] == np.sum(~held_out)
     assert ended.result["converged"]
     assert "\nv " not in ended.out  # no feature
-    plain = run("train_logreg", *argv, "--validation-fraction", "0.25", "--seed", "3")
-    assert set(plain.result["metrics"]) == {"log_loss", "pseudo_r2"}
+    categories = ("--with-column", "size=CAST(mean_radius > 14 AS INT)", "--categorical", "size")
+    for more in ((), (*categories, "--features", "mean_texture,mean_area")):
+        drawn = run("train_logreg", *argv, *more, "--validation-fraction", "0.25", "--class-weight", "balanced")
+        assert drawn.code == 0, drawn.result
+        assert drawn.result["rows"] < len(TABLE)
+        assert set(drawn.result["metrics"]) == set(ended.result["metrics"])
+        assert drawn.result["metrics"]["auc"] > 0.9
     for wrong, told in (
         (("--class-weight", "even"), "neither 'balanced' nor weights of labels"),
         (("--class-weight", "2=1"), "the labels are 0 and 1"),

@@ -364,6 +364,31 @@ def test_a_constant_label_is_fitted_by_the_intercept() -> None:
         assert model.summary.deviance == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("label", "params"),
+    [
+        (1.0, {"family": "binomial"}),
+        (0.0, {"family": "binomial", "link": "probit"}),
+        (1.0, {"family": "binomial", "link": "cloglog"}),
+        (0.0, {"family": "negativeBinomial"}),
+        (0.0, {"family": "tweedie", "variancePower": 1.5}),
+        (0.0, {"link": "log", "regParam": 0.1}),
+        (0.0, {"link": "inverse", "regParam": 0.1}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("offset", [None, np.linspace(-1.0, 1.0, N)], ids=["plain", "offset"])
+def test_an_infinite_intercept_is_told_of_every_link(
+    label: float, params: dict[str, Any], offset: np.ndarray | None
+) -> None:
+    rows = LocalData(X, np.full(N, label), offset=offset)
+    with pytest.warns(DataWarning, match=f"every label is {label:g}: .* stands for an infinite one") as told:
+        model = GeneralizedLinearRegression(**params).fit(rows)
+    assert len(told) == 1
+    assert model.summary.converged
+    assert model.predict(Vectors.dense(X[0])) == pytest.approx(label, abs=1e-15)
+
+
 # Refusals.
 
 

@@ -13,7 +13,8 @@ BOTTOM = {"errors", "arrays", "saved", "storage", "text"}
 ARRAYS_ONLY = {"array_model", "sklearn_twin"}
 SHARED = {"estimator", "model", "params", "checks", "solver_choice", "summary", "inference", "evaluation"}
 SHARED |= {"persistence", "bounds", "linalg", "columns"}
-FACE = SHARED | {"regression", "classification", "datasets"}
+FAMILIES = {"regression", "classification"}
+FACE = SHARED | FAMILIES | {"datasets"}
 BELOW = {
     "errors": set(),
     "arrays": {"errors"},
@@ -25,9 +26,8 @@ BELOW = {
     "optim": {"errors", "arrays"},
     "blocks": BOTTOM,
     "engine": BOTTOM | {"optim", "blocks"},
-    **{name: BOTTOM | ARRAYS_ONLY | SHARED | {"optim", "blocks", "engine"} for name in SHARED},
+    **{name: BOTTOM | ARRAYS_ONLY | SHARED | {"optim", "blocks", "engine"} for name in (*SHARED, *FAMILIES)},
     "datasets": {"errors"},
-    **{name: BOTTOM | SHARED | {"optim", "blocks", "engine"} for name in ("regression", "classification")},
     "__init__": {"engine", "array_model"},
     "jobkit": BOTTOM | FACE | {"optim", "blocks", "engine"},
     "jobs": BOTTOM | FACE | {"optim", "blocks", "engine", "jobkit"},

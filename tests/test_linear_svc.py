@@ -11,6 +11,7 @@ from pyspark.ml.classification import LinearSVC as Oracle
 from pyspark.ml.classification import OneVsRest
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
+from summaries import assert_same_by_class, assert_same_curves
 
 from sparkdml import LocalData
 from sparkdml.array_model import load_model
@@ -90,12 +91,9 @@ def test_classes_weigh_as_rows_do() -> None:
 
 def test_summaries_are_those_of_pyspark_on_the_same_predictions(df: DataFrame, model: LinearSVCModel) -> None:
     theirs, ours = model.to_pyspark().evaluate(df), model.evaluate(df)
-    for name in ("accuracy", "areaUnderROC", "labels", "precisionByLabel", "recallByLabel", "weightedPrecision"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-12, err_msg=name)
-    for name in ("roc", "pr", "precisionByThreshold", "recallByThreshold", "fMeasureByThreshold"):
-        found, expected = (getattr(each, name).toPandas().to_numpy() for each in (ours, theirs))
-        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=name)
-    assert ours.scoreCol == theirs.scoreCol == "rawPrediction"
+    assert_same_by_class(ours, theirs)
+    assert_same_curves(ours, theirs)
+    assert ours.scoreCol == "rawPrediction"
     assert set(ours.metrics()) == {"auc", "auc_pr", "accuracy", "precision", "recall", "f1"}
 
 

@@ -15,6 +15,7 @@ from pyspark.ml.linalg import Matrices, Vectors
 from pyspark.sql import DataFrame, SparkSession
 from scipy.special import expit
 from sklearn import metrics
+from summaries import assert_same_by_class, assert_same_curves
 
 from sparkdml import LocalData, pack
 from sparkdml.blocks import scores
@@ -107,26 +108,11 @@ def test_coefficients_are_those_of_pyspark(df: DataFrame, weighted: bool) -> Non
             assert ours.summary.objectiveHistory[0] == pytest.approx(oracle.summary.objectiveHistory[0], rel=1e-9)
 
 
-BY_CLASS = [
-    *("labels", "truePositiveRateByLabel", "falsePositiveRateByLabel", "precisionByLabel", "recallByLabel"),
-    *("accuracy", "weightedTruePositiveRate", "weightedFalsePositiveRate", "weightedRecall", "weightedPrecision"),
-    "areaUnderROC",
-]
-CURVES = ["roc", "pr", "fMeasureByThreshold", "precisionByThreshold", "recallByThreshold"]
-
-
 def test_summaries_are_those_of_pyspark_on_the_same_predictions(df: DataFrame, model: LogisticRegressionModel) -> None:
     ours, theirs = model.evaluate(df), model.to_pyspark().evaluate(df)
-    for name in BY_CLASS:
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9, err_msg=name)
-    for beta in (1.0, 2.0):
-        np.testing.assert_allclose(ours.fMeasureByLabel(beta), theirs.fMeasureByLabel(beta), rtol=1e-9)
-        assert ours.weightedFMeasure(beta) == pytest.approx(theirs.weightedFMeasure(beta), rel=1e-9)
-    for name in CURVES:
-        found, expected = getattr(ours, name), getattr(theirs, name)
-        assert found.columns == expected.columns
-        np.testing.assert_allclose(np.array(found.collect()), np.array(expected.collect()), rtol=1e-9, atol=1e-12)
-    for name in ("scoreCol", "probabilityCol", "predictionCol", "labelCol", "featuresCol", "weightCol"):
+    assert_same_by_class(ours, theirs)
+    assert_same_curves(ours, theirs)
+    for name in ("probabilityCol", "predictionCol", "labelCol", "featuresCol", "weightCol"):
         assert getattr(ours, name) == getattr(theirs, name)
 
 

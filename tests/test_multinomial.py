@@ -14,10 +14,12 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from scipy.special import softmax
 from sklearn import metrics
+from summaries import assert_same_by_class
 
 from sparkdml import LocalData, load_model
 from sparkdml.classification import LogisticRegression, LogisticRegressionModel
 from sparkdml.errors import ConvergenceWarning, DataError, DataWarning, ParamError, StatisticsError
+from sparkdml.inference import STANDARD_ERRORS
 
 N, D, K = 240, 4, 3
 X = random_features(N, D, density=1.0)
@@ -99,6 +101,40 @@ def test_two_classes_are_the_binomial_model() -> None:
         assert str(both.summary).splitlines()[0].split() == ["Feature", "Class", "0", "Class", "1"]
 
 
+@pytest.mark.parametrize("kind", STANDARD_ERRORS)
+@pytest.mark.parametrize("reg", [0.0, 0.1])
+def test_two_classes_have_half_the_standard_errors_of_the_binomial_model(kind: str, reg: float) -> None:
+    label = (Y > 0.0).astype(float)
+    settings: Any = {**EXACT, "standardErrors": kind, "computeStatistics": True}
+    both = LogisticRegression(**settings, family="multinomial", regParam=2 * reg).fit(local(label)).summary
+    one = LogisticRegression(**settings, regParam=reg).fit(local(label)).summary
+    expected = np.repeat(one.coefficientStandardErrors, 2) / 2.0
+    np.testing.assert_allclose(both.coefficientStandardErrors, expected, rtol=1e-6)
+    np.testing.assert_allclose(both.pValues, np.repeat(one.pValues, 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["newton", "l-bfgs"])
+def test_standard_errors_are_of_coefficients_that_sum_to_zero_and_stand_in_a_table_a_class(solver: str) -> None:
+    """Those of the pseudo-inverse of the information, which has nothing of what all classes share."""
+    found = LogisticRegression(**EXACT, solver=solver, computeStatistics=True).fit(local(weight=S))
+    A = np.column_stack([X, np.ones(N)])
+    p = softmax(A @ numbers(found).T, axis=1)
+    curvature = S[:, None, None] * (p[:, :, None] * np.eye(K) - p[:, :, None] * p[:, None, :])
+    information = np.einsum("ni,nkl,nj->ikjl", A, curvature, A).reshape((D + 1) * K, -1)
+    expected = np.sqrt(np.diag(np.linalg.pinv(information, rcond=1e-10)))
+    np.testing.assert_allclose(found.summary.coefficientStandardErrors, expected, rtol=1e-6)
+    lines = [line.split() for line in str(found.summary).split("\n\n")[0].splitlines()]
+    assert [line[:2] for line in lines[:: D + 2]] == [
+        ["Class", "0"],
+        ["Class", "1"],
+        ["Class", "2"],
+        ["(each", "feature's"],
+    ]
+    of_class_1 = lines[D + 3 : 2 * (D + 2)]
+    assert [line[0] for line in of_class_1] == [*found.featureNames, "(intercept)"]
+    np.testing.assert_allclose([float(line[2]) for line in of_class_1], expected[1::K], rtol=1e-3)
+
+
 def test_a_class_without_rows_is_never_predicted() -> None:
     gap = np.where(Y == 1.0, 5.0, Y)
     found = LogisticRegression(**EXACT, regParam=0.1).fit(local(gap))
@@ -141,6 +177,12 @@ def test_weights_of_classes_are_weights_of_rows() -> None:
     np.testing.assert_allclose(shares, 1.0 / K, atol=1e-9)  # what is predicted on average is what is there
 
 
+def test_a_model_refuses_thresholds_of_other_classes() -> None:
+    found = LogisticRegression(maxIter=1000).fit(local()).setThresholds([0.5, 0.5])
+    with pytest.raises(ParamError, match="are 2 numbers, and the labels are 0 to 2"):
+        found.predict(Vectors.dense(X[0]))
+
+
 @pytest.mark.parametrize(
     ("params", "label", "error", "told"),
     [
@@ -178,19 +220,10 @@ def test_rows_that_validate_may_have_a_class_of_their_own() -> None:
 
 # The model and its summary.
 
-BY_CLASS = [
-    *("labels", "truePositiveRateByLabel", "falsePositiveRateByLabel", "precisionByLabel", "recallByLabel"),
-    *("accuracy", "weightedTruePositiveRate", "weightedFalsePositiveRate", "weightedRecall", "weightedPrecision"),
-]
-
 
 def test_summaries_are_those_of_pyspark_and_scikit_learn(df: DataFrame, model: LogisticRegressionModel) -> None:
     ours, theirs = model.evaluate(df), model.to_pyspark().evaluate(df)
-    for name in BY_CLASS:
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9, err_msg=name)
-    for beta in (1.0, 2.0):
-        np.testing.assert_allclose(ours.fMeasureByLabel(beta), theirs.fMeasureByLabel(beta), rtol=1e-9)
-        assert ours.weightedFMeasure(beta) == pytest.approx(theirs.weightedFMeasure(beta), rel=1e-9)
+    assert_same_by_class(ours, theirs)
     p = softmax(X @ numbers(model)[:, :-1].T + numbers(model)[:, -1], axis=1)
     predicted = np.argmax(p, axis=1)
     expected = metrics.confusion_matrix(Y, predicted, sample_weight=S)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from estimators import CASES, ESTIMATORS, Family, N, X, margins, predictions
+from estimators import CASES, ESTIMATORS, Family, N, X, margins, predictions, weights
 from pyspark.ml.linalg import Vectors
 
 from sparkdml import LocalData
@@ -147,6 +147,20 @@ def test_one_label_alone_is_told_and_predicted(name: str, solver: str) -> None:
         with pytest.warns(DataWarning, match=f"every label is {label:g}"):
             single = family.make(solver=solver).fit(LocalData(X[:1], np.full(1, label)))
         np.testing.assert_allclose(predictions(single, X), label, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "solver"), [case for case in CASES if ESTIMATORS[case[0]].limits])
+@pytest.mark.parametrize("params", [{}, {"regParam": 0.1}], ids=str)
+def test_labels_that_no_margin_predicts_are_told_at_once(name: str, solver: str, params: dict[str, Any]) -> None:
+    """Instead of a walk to infinity that a ConvergenceWarning ends."""
+    family = ESTIMATORS[name]
+    for label in family.limits:
+        with pytest.warns(DataWarning, match="the intercept stands for an infinite one") as told:
+            model = family.make(solver=solver, **params).fit(LocalData(X, np.full(N, label)))
+        assert len(told) == 1
+        assert not weights(model)[0].any()
+        assert (model.summary.converged, model.summary.totalIterations) == (True, 0)
+        np.testing.assert_allclose(predictions(model, X), label, atol=1e-15)
 
 
 @pytest.mark.parametrize(("name", "solver"), CASES)

@@ -11,7 +11,6 @@ from sparkdml.blocks import cells
 from sparkdml.blocks.block import Block, concatenate, settle
 from sparkdml.blocks.cells import MAX_CELLS
 from sparkdml.blocks.stats import MAX_CLASSES, MAX_LABELS, Statistics
-from sparkdml.errors import DataError
 
 PARTITIONS = [1, 2, 7, 64, 300]
 
@@ -189,7 +188,7 @@ def test_what_is_kept_apart_follows_from_the_rows_however_they_are_cut(
         monkeypatch.setattr(cells, "MAX_NUMBERS", 1)
     n = 2 * folds * labels
     fold, label = np.arange(n) % folds, np.arange(n) // folds % labels * 1.0
-    rows = Rows(np.zeros((n, 1)), label, fold=fold.astype(np.int32))
+    rows = Rows(np.random.default_rng(1).normal(size=(n, 1)), label, fold=fold.astype(np.int32))
     shuffled = rows.take(np.random.default_rng(0).permutation(n))
     expected = {
         "fold and label": set(zip(fold.tolist(), label.tolist(), strict=True)),
@@ -200,9 +199,15 @@ def test_what_is_kept_apart_follows_from_the_rows_however_they_are_cut(
         data = each.local(partitions)
         assert set(data.cells.parts) == expected
         assert data.statistics.count == n
-        if kept != "fold and label":
-            with pytest.raises(DataError, match="weights of classes need"):
-                data.statistics_for(-1, {0.0: 2.0})
-        if kept == "nothing":
-            with pytest.raises(DataError, match="outside fold 1 are not known"):
-                data.statistics_for(1)
+        for left_out, class_weights, takes_a_pass in (
+            (-1, {0.0: 2.0}, kept != "fold and label"),
+            (1, {}, kept == "nothing"),
+            (1, {0.0: 2.0, 1.0: 0.5}, kept != "fold and label"),
+        ):
+            outside = each.take(np.flatnonzero(each.fold != left_out))
+            factors = np.array([class_weights.get(y, 1.0) for y in outside.label])
+            before = data.passes
+            if outside.label.size:
+                check(data.statistics_for(left_out, class_weights), replace(outside, weight=factors))
+                data.statistics_for(left_out, class_weights)
+                assert data.passes == before + takes_a_pass

@@ -14,6 +14,7 @@ from sparkdml.engine.kernels import KERNELS
 from sparkdml.engine.minimize import minimize
 from sparkdml.optim.losses import generalized_linear
 from sparkdml.optim.queries import (
+    Describe,
     EachPartition,
     Goodness,
     Gradient,
@@ -48,6 +49,7 @@ def queries() -> dict[str, Query]:
         "scores": Scores(loss, w, b, rng.normal(size=D)),
         "held out": HeldOut(loss, w, b, 0),
         "goodness": Goodness(generalized_linear("gaussian"), w, b),
+        "describe": Describe(D, class_weights={1.0: 2.0}),
         "local epoch": LocalEpoch(
             loss, w, b, Units(*rng.normal(size=(3, D)), fit_intercept=False), rng.normal(size=D), free=np.ones(D)
         ),
@@ -62,9 +64,9 @@ def test_every_kind_of_query_is_in_the_table() -> None:
 @pytest.mark.parametrize("partitions", [1, 5])
 def test_the_bytes_are_those_of_the_messages(name: str, partitions: int) -> None:
     query = queries()[name]
-    rng = np.random.default_rng(1)
-    data = replace(random_rows(100), features=rng.normal(size=(100, D))).local(partitions)
-    messages = [replace(random_rows(100), features=rng.normal(size=(100, D))).local().run([query])[0]] * partitions
+    X = np.random.default_rng(1).normal(size=(100, D))
+    rows = replace(random_rows(100), features=X, label=np.arange(100.0) % 2, offset=None)
+    data, messages = rows.local(partitions), [rows.local().run([query])[0]] * partitions
     traffic = data.traffic([query])
     down, up = partitions * len(pickle.dumps(query)), sum(len(pickle.dumps(each)) for each in messages)
     for counted, sent in [(traffic.down, down), (traffic.up, up)]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.stats import Statistics
-from sparkdml.errors import DataError
 
 Cell: TypeAlias = tuple[int | None, float | None]  # fold and label; None where they are not kept apart
 
@@ -63,6 +62,13 @@ class Cells:
                 break
         return merged
 
+    def tell(self, fold: int, by_class: bool) -> bool:
+        """Whether a fold, unless it is -1, is kept apart from the others, and classes if they are asked for.
+
+        `inside`, `outside` and `weighted` are for what is kept apart.
+        """
+        return self._coarseness == 0 or not (by_class or (fold >= 0 and self._coarseness > 1))
+
     def inside(self, fold: int) -> "Cells":
         """The cells of the rows of a fold; of none for -1."""
         return self._where(fold, inside=True) if fold >= 0 else Cells(self.columns, {})
@@ -73,20 +79,10 @@ class Cells:
 
     def weighted(self, class_weights: Mapping[float, float]) -> "Cells":
         """The cells of rows whose weights are multiplied by those of their classes; others keep theirs."""
-        if class_weights and any(label is None for _, label in self.parts):
-            raise DataError(
-                f"weights of classes need the statistics of each class and fold, which are kept of at most "
-                f"{_most(self.columns)} of them: use fewer folds, or multiply the weights in a weight column."
-            )
         factors = {cell: class_weights.get(cell[1], 1.0) for cell in self.parts}  # type: ignore[arg-type]
         return Cells(self.columns, {cell: part.scaled(factors[cell]) for cell, part in self.parts.items()})
 
     def _where(self, fold: int, inside: bool) -> "Cells":
-        if any(found is None for found, _ in self.parts):
-            raise DataError(
-                f"the statistics outside fold {fold} are not known: they are kept of at most {_most(self.columns)} "
-                "folds, and the fold column has more; merge some of them."
-            )
         return Cells(self.columns, {cell: part for cell, part in self.parts.items() if (cell[0] == fold) == inside})
 
     @property

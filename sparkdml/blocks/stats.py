@@ -3,6 +3,7 @@
 Source: T. Chan, G. Golub, R. LeVeque, Algorithms for Computing the Sample Variance (1983).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,6 +96,12 @@ class Statistics:
     def density(self) -> float:
         """The share of feature values that are not zero."""
         return self.nonzeros / max(self.count * (len(self.mean) - 1), 1)
+
+    def weight_of_classes(self, class_weights: Mapping[float, float]) -> float:
+        """The sum of the weights, times those of the rows' classes where there are any."""
+        if not class_weights:
+            return self.weight
+        return sum(class_weights.get(label, 1.0) * weight for label, (_, weight) in (self.labels or {}).items())
 
     def scaled(self, factor: float) -> "Statistics":
         """The statistics of the same rows with their weights times a factor of zero or more."""

@@ -11,7 +11,7 @@ from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.sql import Column
 
 from sparkdml.blocks.schema import scores_of
-from sparkdml.checks import warn_constant_columns, warn_data
+from sparkdml.checks import warn_constant_columns, warn_constant_label
 from sparkdml.classification.svc_params import LinearSVCParams
 from sparkdml.classification.svc_summary import LinearSVCSummary, LinearSVCTrainingSummary, MarginScoring
 from sparkdml.engine.data import Data
@@ -22,6 +22,7 @@ from sparkdml.evaluation import BinaryMetrics, require_binary
 from sparkdml.linalg import dense
 from sparkdml.model import LinearModel
 from sparkdml.optim.losses import HINGE_LOSSES
+from sparkdml.optim.losses.classes import class_margins
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Solver
 from sparkdml.optim.solvers.auto import choose
@@ -185,12 +186,12 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         )
         class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)
-        if statistics.variance[-1] == 0.0:
-            warn_data(f"every label is {statistics.center[-1]:g}: the model says no more than that.")
         loss = HINGE_LOSSES[self.getOrDefault("loss")]
         deviation = np.sqrt(statistics.sample_variance[:-1])
         problem = replace(self._problem_of(loss, statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
+        if statistics.variance[-1] == 0.0:
+            warn_constant_label(statistics, problem, "the model says no more than that")
         name = solver_name(self)
         if name == "auto":
             kinked = not loss.smooth and data.fits_driver(problem.gram_query().size)
@@ -231,14 +232,9 @@ class LinearSVCModel(LinearModel, LinearSVCParams, ClassificationModel):
         """Two, also where the training rows had one class only."""
         return 2
 
-    def predict(self, value: Vector) -> float:
-        """The class of one vector of features, at the offset zero: 1.0 where its margin is above the threshold."""
-        return float(self._score_one(value)[0] > self.getOrDefault("threshold"))
-
     def predictRaw(self, value: Vector) -> DenseVector:
         """The margins of the classes 0 and 1, at the offset zero: -z and z."""
-        z = self._score_one(value)
-        return dense(np.append(-z, z))
+        return dense(class_margins(self._margins(value))[0])
 
     def _twin_params(self) -> dict[str, Any]:
         return super()._twin_params() | {"threshold": self.getOrDefault("threshold")}

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 from pyspark.ml.classification import LogisticRegressionModel as PySparkLogisticRegressionModel
 from pyspark.ml.classification import ProbabilisticClassificationModel
 from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from scipy.special import expit, softmax
 
+from sparkdml.array_model import ArrayModel
 from sparkdml.blocks.schema import scores_of
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.classification.logistic_summary import (
@@ -22,7 +21,7 @@ from sparkdml.classification.logistic_summary import (
 from sparkdml.errors import ParamError
 from sparkdml.linalg import dense, matrix
 from sparkdml.model import LinearModel
-from sparkdml.optim.losses.softmax import most_probable
+from sparkdml.optim.losses.classes import class_margins, class_probabilities
 from sparkdml.params import accessors
 
 
@@ -36,7 +35,9 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
     """A fitted logistic regression: P(y = 1) = 1 / (1 + exp(-z)), z = coefficients . features + intercept (+ offset).
 
     A multinomial one has P(y = k) = exp(z_k) / sum_j exp(z_j) with z_k = coefficientMatrix[k] . features +
-    interceptVector[k]; `coefficients` and `intercept` are then refused.
+    interceptVector[k]; `coefficients` and `intercept` are then refused. A binomial one predicts a 1 where its
+    probability is above the threshold, a multinomial one the class of the largest probability, or of the largest
+    probability / threshold.
 
     Attributes
     ----------
@@ -93,26 +94,18 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
         """The intercepts, one a class; one number of a binomial model."""
         return dense(self._intercepts)
 
-    def predict(self, value: Vector) -> float:
-        """The class of one vector of features, at the offset zero.
-
-        Of a binomial model 1.0 where the probability of a 1 is above the threshold; of a multinomial one the class of
-        the largest probability, or of the largest probability / threshold.
-        """
-        p = self.predictProbability(value).toArray()
-        if not self._is_multinomial:
-            return float(p[1] > self.getThreshold())
-        return float(most_probable(p[None], self.getOrDefault("thresholds") if self.isSet("thresholds") else None)[0])
-
     def predictRaw(self, value: Vector) -> DenseVector:
         """The margins of the classes, at the offset zero; -z and z of a binomial model."""
-        z = self._score_one(value)
-        return dense(z if self._is_multinomial else np.append(-z, z))
+        return dense(class_margins(self._margins(value))[0])
 
     def predictProbability(self, value: Vector) -> DenseVector:
         """The probabilities of the classes, at the offset zero."""
-        raw = self.predictRaw(value).toArray()
-        return dense(softmax(raw) if self._is_multinomial else expit(raw))
+        return dense(class_probabilities(self._margins(value))[0])
+
+    def to_arrays(self) -> ArrayModel:
+        """As in `LinearModel`; ParamError where thresholds are not as many as the classes, or contradict threshold."""
+        self._check_thresholds(self.numClasses)
+        return super().to_arrays()
 
     @classmethod
     def _of_twin(cls, model: Any) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasS
 
 from sparkdml.classification.class_weight import HasClassWeight, told_classes
 from sparkdml.errors import ParamError
+from sparkdml.optim.losses.classes import single_threshold
 from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
 
 FAMILIES = ("auto", "binomial", "multinomial")
@@ -68,7 +69,7 @@ class LogisticRegressionParams(
             return self._plain_threshold()
         if len(thresholds := self.getOrDefault("thresholds")) != 2:
             raise ParamError(f"thresholds={thresholds!r} are no single threshold, which two classes have.")
-        return _equivalent(thresholds)
+        return single_threshold(thresholds)
 
     def setThresholds(self, value: Sequence[float]) -> Self:
         """Set thresholds, and clear threshold."""
@@ -99,12 +100,8 @@ class LogisticRegressionParams(
             return
         if len(thresholds) != 2:
             raise ParamError(f"threshold={self._plain_threshold():g} is for two classes: clear it, or thresholds.")
-        if abs(self._plain_threshold() - _equivalent(thresholds)) >= 1e-5:
+        if abs(self._plain_threshold() - single_threshold(thresholds)) >= 1e-5:
             raise ParamError(
                 f"threshold={self._plain_threshold():g} and thresholds={thresholds!r}, which stand for "
-                f"{_equivalent(thresholds):g}, contradict each other: set one of them."
+                f"{single_threshold(thresholds):g}, contradict each other: set one of them."
             )
-
-
-def _equivalent(thresholds: Sequence[float]) -> float:
-    return thresholds[1] / (thresholds[0] + thresholds[1])

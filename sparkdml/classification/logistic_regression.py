@@ -11,7 +11,7 @@ from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.bounds import bounds_of
-from sparkdml.checks import warn_constant_columns, warn_data
+from sparkdml.checks import settle_infinite, warn_constant_columns, warn_data
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.columns import offset_of
@@ -52,10 +52,10 @@ class LogisticRegression(
     Here v_j = std(x_j) w_j if `standardization`, else v = w. As in pyspark.ml the variances are divided by
     sum s - sum s^2 / sum s, which is n - 1 without weights. A column that never changes gets the coefficient zero.
 
-    Where all labels are the same and there is an intercept, no finite one is best. The coefficients are then zero and
-    the intercept is the +-36.04 that comes within 2.2e-16 of the probability 0 or 1 (pyspark.ml's is infinite); a
-    warning tells. Without a penalty, classes that a plane separates have no best coefficients either: they grow with
-    every iteration, and a warning tells.
+    Where all labels are the same and there is an intercept, no finite one is best. Unless bounds exclude it, the
+    coefficients are then zero and the intercept is the +-36.04 that comes within 2.2e-16 of the probability 0 or 1
+    (pyspark.ml's is infinite); a warning tells. Without a penalty, classes that a plane separates have no best
+    coefficients either: they grow with every iteration, and a warning tells.
 
     Parameters
     ----------
@@ -70,9 +70,11 @@ class LogisticRegression(
         three that is expected to take the least time: of few rows "newton", of many "subsampled-newton".
     classWeight : multiplies the weights of the rows of each class: a dictionary {label: weight}, in which a label that
         is not there has weight 1, or "balanced", sum s / (K sum of s in the class), as in scikit-learn. Coefficients
-        are those of `weightCol` with these weights; metrics are of the rows' own weights.
+        are those of `weightCol` with these weights; metrics are of the rows' own weights. Of more than 32 classes the
+        weighted means of the columns take a pass before the fit.
     computeStatistics, standardErrors : as in `sparkdml.regression.LinearRegression`, compared with the normal
-        distribution; "newton" always has the classical ones. The weights of classes count as weights of rows.
+        distribution; "newton" always has the classical ones. The weights of classes count as weights of rows. Those of
+        a multinomial model are of the coefficients that sum to zero over the classes.
     tol, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
     numPartitions, partitioning, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
     initialModel : as in `sparkdml.regression.LinearRegression`.
@@ -255,18 +257,23 @@ class LogisticRegression(
         class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)
         deviation = np.sqrt(statistics.sample_variance[:-1])
-        if statistics.variance[-1] == 0.0:
-            label = f"every label is {statistics.center[-1]:g}"
-            if self.getOrDefault("fitIntercept"):
-                warn_data(f"{label}: all coefficients are zero, and the intercept stands for an infinite one.")
-                deviation = np.zeros_like(deviation)  # which keeps the coefficients at zero
-            else:
-                warn_data(f"{label}: without an intercept the coefficients say only on which side the rows lie.")
         more = {"label_mean": _shares(statistics, classes)} if isinstance(loss, Softmax) else {}
         problem = replace(self._problem_of(loss, statistics, deviation, **more), class_weights=class_weights)
+        if statistics.variance[-1] == 0.0:
+            problem = self._of_one_class(statistics, problem)
         warn_constant_columns(statistics, problem)
         name = solver_name(self)
         return problem, self._solver_for(self._choose(data, problem) if name == "auto" else name, statistics, problem)
+
+    def _of_one_class(self, statistics: Statistics, problem: Problem) -> Problem:
+        """The problem where all rows have the same label, of which it warns."""
+        if problem.fit_intercept:
+            return settle_infinite(statistics, problem)
+        warn_data(
+            f"every label is {statistics.center[-1]:g}: without an intercept the coefficients say only on which side "
+            "the rows lie."
+        )
+        return problem
 
     def _choose(self, data: Data, problem: Problem) -> str:
         """What "auto" stands for; early stopping needs small steps, and many margins a matrix of their square."""

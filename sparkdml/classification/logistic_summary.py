@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -9,8 +10,8 @@ from pyspark.sql import DataFrame
 
 from sparkdml.classification.class_summary import BinaryClassificationSummary, ClassificationSummary, frame
 from sparkdml.evaluation import BinaryMetrics, MulticlassMetrics, binary_metrics, multiclass_metrics
-from sparkdml.inference import Inferred
-from sparkdml.summary import Scoring, Training, TrainingSummary
+from sparkdml.inference import CLASSICAL, Inference, Inferred
+from sparkdml.summary import Scoring, Training, TrainingSummary, coefficient_rows
 from sparkdml.text import align
 
 T = TypeVar("T", BinaryMetrics, MulticlassMetrics)
@@ -136,7 +137,9 @@ class LogisticRegressionTrainingSummary(TrainingSummary[Any], LogisticRegression
 
     def _table(self, names: Sequence[str]) -> str:
         estimates = self._training.estimates.reshape(len(names), -1)
-        return super()._table(names) if estimates.shape[1] == 1 else class_table(names, estimates)
+        if estimates.shape[1] == 1:
+            return super()._table(names)
+        return class_table(names, estimates, self._inferred(), self._training.standardErrors)
 
 
 class BinaryLogisticRegressionTrainingSummary(LogisticRegressionTrainingSummary, BinaryLogisticRegressionSummary):
@@ -145,16 +148,23 @@ class BinaryLogisticRegressionTrainingSummary(LogisticRegressionTrainingSummary,
     _parts: ClassVar = {"scoring": ClassScoring, "metrics": BinaryMetrics, "training": Training}
 
 
-def class_table(names: Sequence[str], estimates: np.ndarray) -> str:
-    """The coefficients, (n, K), as a table: a line a name, a column a class.
+def class_table(
+    names: Sequence[str], estimates: np.ndarray, inference: Inference | None = None, kind: str = CLASSICAL
+) -> str:
+    """The coefficients, (n, K), as a table: a line a name, a column a class; with standard errors a part a class.
 
     >>> print(class_table(["x", "(intercept)"], np.array([[1.0, -1.0], [0.5, -0.5]])))
     Feature      Class 0  Class 1
     x                  1       -1
     (intercept)      0.5     -0.5
     """
-    shown, more = estimates[:, :SHOWN], estimates.shape[1] - SHOWN
-    header = ["Feature", *(f"Class {k}" for k in range(shown.shape[1]))]
-    lines = [[name, *(f"{value:.6g}" for value in row)] for name, row in zip(names, shown, strict=True)]
-    table = align([header, *lines])
-    return f"{table}\n({more} more classes)" if more > 0 else table
+    classes = estimates.shape[1]
+    shown = range(min(classes, SHOWN))
+    if inference is None:
+        lines = [[name, *(f"{row[k]:.6g}" for k in shown)] for name, row in zip(names, estimates, strict=True)]
+        table = align([["Feature", *(f"Class {k}" for k in shown)], *lines])
+    else:
+        parts = [(k, inference.part(slice(k, None, classes))) for k in shown]
+        rows = [coefficient_rows(names, part.estimates, part, kind, f"Class {k}") for k, part in parts]
+        table = f"{align([*chain(*rows)])}\n(each feature's coefficients sum to zero over the classes)"
+    return f"{table}\n({classes - SHOWN} more classes)" if classes > SHOWN else table

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
 from sparkdml.engine.tree import Node, combine, height
 from sparkdml.engine.walks import walk
-from sparkdml.optim.queries import Answer, EachPartition, LocalEpoch, PerPartition, Query, Sample, array_bytes
+from sparkdml.optim.queries import Answer, Describe, EachPartition, LocalEpoch, PerPartition, Query, Sample, array_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +116,24 @@ class Data(ABC):
         return Traffic(down, sum(query.size * count for query, count in zip(queries, senders, strict=True)))
 
     def statistics_for(self, fold: int = NO_FOLD, class_weights: Mapping[float, float] | None = None) -> Statistics:
-        """The statistics of the rows outside a fold, their weights times those of their classes, without a pass.
+        """The statistics of the rows outside a fold, their weights times those of their classes.
 
-        Raises DataError where there are too many folds, or folds and classes, to have been kept apart.
+        Where packing kept these apart they are known; else the first use takes a pass.
         """
-        return self.cells.outside(fold).weighted(class_weights or {}).total
+        weights = class_weights or {}
+        if self.cells.tell(fold, bool(weights)):
+            return self.cells.outside(fold).weighted(weights).total
+        key = fold, frozenset(weights.items())
+        if key not in self._described:
+            (found,) = self.run([Describe(len(self.feature_names), fold, weights)])
+            assert isinstance(found, Statistics)
+            self._described[key] = found
+        return self._described[key]
+
+    @cached_property
+    def _described(self) -> dict[Any, Statistics]:
+        """The statistics that took a pass."""
+        return {}
 
     @abstractmethod
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:

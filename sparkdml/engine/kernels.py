@@ -5,15 +5,18 @@ weights stand beside each other as columns of one matrix, margins have shape (ro
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from sparkdml.blocks.block import Block
+from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.moments import Moments
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.queries import (
     Answer,
+    Describe,
     Goodness,
     GoodnessSums,
     Gradient,
@@ -72,7 +75,7 @@ def _group(query: SumsQuery) -> Any:
     if isinstance(query, Gram):
         return Gram, query.fold, tuple(sorted(query.class_weights.items())), query.shift.tobytes()
     shift = query.shift.tobytes() if isinstance(query, Hessian) else b""
-    return type(query), query.loss, len(query.steps) if isinstance(query, Line) else 0, shift
+    return type(query), getattr(query, "loss", None), len(query.steps) if isinstance(query, Line) else 0, shift
 
 
 class RowWeights:
@@ -80,8 +83,9 @@ class RowWeights:
 
     def __init__(self, queries: Sequence[SumsQuery | LocalEpoch]) -> None:
         self.folds = np.array([query.fold for query in queries])
-        labels = sorted({label for query in queries for label in query.class_weights})
-        self.factors = {y: np.array([query.class_weights.get(y, 1.0) for query in queries]) for y in labels}
+        self.labels = np.array(sorted({label for query in queries for label in query.class_weights}))
+        factors = [[query.class_weights.get(y, 1.0) for query in queries] for y in self.labels]
+        self.factors = np.array([*factors, np.ones(len(queries))])  # (labels + 1, K), the last of all other labels
 
     def outside(self, block: Block) -> np.ndarray:
         """The weights, zero where the model leaves the row's fold out, (rows, K)."""
@@ -100,9 +104,10 @@ class RowWeights:
 
     def _of(self, block: Block) -> np.ndarray:
         weights = np.broadcast_to(block.weights[:, None], (block.rows, len(self.folds)))
-        for label, factors in self.factors.items():
-            weights = np.where(block.label[:, None] == label, weights * factors, weights)
-        return weights
+        if not len(self.labels):
+            return weights
+        places = np.searchsorted(self.labels[:-1], block.label)  # of a label that is among them, its place
+        return weights * self.factors[np.where(self.labels[places] == block.label, places, -1)]
 
 
 class GradientKernel:
@@ -260,6 +265,23 @@ class GoodnessKernel:
         return list(self.sums)
 
 
+class DescribeKernel:
+    """The statistics of the columns under K folds that are left out and weights of classes."""
+
+    def __init__(self, queries: Sequence[Describe], columns: int) -> None:
+        self.weights = [(query.fold, RowWeights([query])) for query in queries]
+        self.found = [Statistics.empty(columns) for _ in queries]
+
+    def add(self, block: Block) -> None:
+        for k, (fold, weights) in enumerate(self.weights):
+            kept = block if block.fold is None or fold < 0 else block[np.flatnonzero(block.fold != fold)]
+            described = Statistics.of(replace(kept, weight=weights.outside(kept)[:, 0]))
+            self.found[k] = self.found[k].merge(described)
+
+    def answers(self) -> list[Any]:
+        return list(self.found)
+
+
 def margins(block: Block, loss: Loss, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """z = x.w + b + offset, (rows, K, C), for the weights W (d, K * C) and intercepts b (K, C)."""
     return with_offset(block, loss, (block.features @ W).reshape(block.rows, *b.shape) + b)
@@ -285,4 +307,5 @@ KERNELS: dict[type, Any] = {
     Scores: ScoresKernel,
     HeldOut: HeldOutKernel,
     Goodness: GoodnessKernel,
+    Describe: DescribeKernel,
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sparkdml.blocks.cells import Cells
+from sparkdml.blocks.cells import NO_FOLD, Cells
 from sparkdml.engine.data import Data
 from sparkdml.optim.queries import Answer, Gradient, GradientSums, HeldOut, HeldOutSums, Query
 
@@ -16,7 +16,7 @@ def known_answers(data: Data, queries: Sequence[Query]) -> list[Answer] | None:
     Without coefficients all rows of a class have the same margins. So the statistics of each class, its weight and the
     means of its columns, say all of the gradient where nearly every fit begins.
     """
-    if data.has_offset or any(label is None for _, label in data.cells.parts):
+    if data.has_offset or not data.cells.tell(NO_FOLD, by_class=True):
         return None
     found = []
     for query in queries:

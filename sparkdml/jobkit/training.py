@@ -224,10 +224,15 @@ class _Fitted:
 def _fit(estimator: Any, table: DataFrame, options: argparse.Namespace) -> _Fitted:
     """Fit and print the table of coefficients; NotConvergedError where asked for."""
     start = time.perf_counter()
-    saved, skipped = _fit_encoded(estimator, table, options) if options.categorical else (estimator.fit(table), 0)
+    if options.categorical:
+        saved, rows, skipped = _fit_encoded(estimator, table, options)
+    else:
+        saved, rows, skipped = estimator.fit(table), table, 0
     model: Any = saved.stages[-1] if isinstance(saved, PipelineModel) else saved
     seconds = round(time.perf_counter() - start, 3)
-    metrics = finite(model.summary.metrics())
+    # rows that are drawn to validate are marked in no table: the fit tells little then, and all rows tell the rest
+    drawn = estimator.isDefined("validationFraction")
+    metrics = finite((model.evaluate(rows) if drawn else model.summary).metrics())
     print(model.summary)
     if options.categorical:
         print(f"Reference levels, whose coefficients are zero: {', '.join(references(saved))}")
@@ -239,10 +244,10 @@ def _fit(estimator: Any, table: DataFrame, options: argparse.Namespace) -> _Fitt
     return _Fitted(saved, _measured(model, seconds, skipped), metrics)
 
 
-def _fit_encoded(estimator: Any, table: DataFrame, options: argparse.Namespace) -> tuple[PipelineModel, int]:
-    """The encoders of the categorical columns and the model behind them; how many rows had no category."""
+def _fit_encoded(estimator: Any, table: DataFrame, options: argparse.Namespace) -> tuple[PipelineModel, DataFrame, int]:
+    """The encoders of the categorical columns and the model behind them; its rows; how many had no category."""
     categorical, numeric = options.categorical, estimator.getFeaturesCols()
-    missing, rows = missing_categories(table, categorical)
+    missing, skipped = missing_categories(table, categorical)
     if missing and options.handle_invalid != "skip":
         first = next(iter(missing))
         raise DataError(
@@ -253,8 +258,8 @@ def _fit_encoded(estimator: Any, table: DataFrame, options: argparse.Namespace) 
     encoders = fit_encoders(whole, numeric, categorical, options.handle_unseen)
     vector = estimator.copy().setFeaturesCol(ENCODED)
     vector.clear(vector.getParam("featuresCols"))
-    model = vector.fit(encode(encoders, numeric, whole))
-    return PipelineModel([*encoders.stages, model]), rows
+    encoded = encode(encoders, numeric, whole)
+    return PipelineModel([*encoders.stages, vector.fit(encoded)]), encoded, skipped
 
 
 def _publish(output: Output, version: str, fitted: _Fitted, record: dict[str, Any]) -> None:

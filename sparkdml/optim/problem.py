@@ -77,6 +77,8 @@ class Problem:
     class_weights : multiply the weights of the rows with these labels.
     bounds : of the raw coefficients and intercepts, or None.
     offset_mean : what the margins of the average row have beside those in theta.
+    confined : the bounds keep theta from the best constant prediction, at which it would start.
+    settled : the start is known to be as good as the minimum, where a solver stops.
     sample : the rows that are looked at; None for all.
     """
 
@@ -94,6 +96,8 @@ class Problem:
     class_weights: Mapping[float, float] = field(default_factory=dict)
     bounds: Bounds | None = None
     offset_mean: float = 0.0
+    confined: bool = False
+    settled: bool = False
     sample: Sample | None = None
 
     @property
@@ -169,6 +173,10 @@ class Problem:
         return replace(
             self, start=self.penalty.l1.clip(theta), origin=self.start if self.origin is None else self.origin
         )
+
+    def settle(self) -> "Problem":
+        """The same problem where the best constant prediction is perfect, so that there is nothing to find."""
+        return replace(self, scale=np.zeros_like(self.scale), settled=True)
 
     def raw(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The raw coefficients w (d, C) and intercepts b (C,) of theta; linear in theta."""

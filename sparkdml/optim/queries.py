@@ -352,6 +352,23 @@ class GoodnessSums(Sums):
 
 
 @dataclass(frozen=True, eq=False)
+class Describe:
+    """Ask for the statistics of the columns, so many features and the label, where packing did not keep them.
+
+    The answer is a value of whoever reads the rows, which merges as sums do.
+    """
+
+    columns: int
+    fold: int = -1
+    class_weights: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer: four moments of each column, a label, its rows and their weight of each class."""
+        return 8 * (4 * (self.columns + 1) + 3 * len(self.class_weights))
+
+
+@dataclass(frozen=True, eq=False)
 class EachPartition:
     """Ask another query, and have the partitions' answers kept apart."""
 
@@ -391,7 +408,7 @@ def array_bytes(query: Any) -> int:
     return sum(part.nbytes if isinstance(part, np.ndarray) else array_bytes(part) for part in parts)
 
 
-SumsQuery: TypeAlias = Gradient | Line | Gram | Hessian | HeldOut | Goodness  # those that a kernel answers
+SumsQuery: TypeAlias = Gradient | Line | Gram | Hessian | HeldOut | Goodness | Describe  # those that a kernel answers
 Query: TypeAlias = SumsQuery | LocalEpoch | EachPartition
 RowSums: TypeAlias = GradientSums | LineSums | GramSums | HessianSums | HeldOutSums | GoodnessSums
 Answer: TypeAlias = RowSums | LocalEpochSums | PerPartition[Any]

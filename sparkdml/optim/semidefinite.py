@@ -67,6 +67,47 @@ class Semidefinite:
         return found
 
 
+class Contrasts(Semidefinite):
+    """A symmetric positive semidefinite matrix A of numbers in groups, of which only the differences in a group count.
+
+    A sends what is alike throughout a group to a multiple of itself, often to zero. It is factored with some curvature
+    added there, which the inverse leaves out again.
+
+    Parameters
+    ----------
+    A : (n, n), finite.
+    groups : the places of the numbers of each group, (k, C).
+
+    Attributes
+    ----------
+    rank : of A, for numbers that sum to zero in each group.
+
+    >>> A = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    >>> Contrasts(A, np.array([[0, 1]])).inverse()
+    array([[ 0.25, -0.25],
+           [-0.25,  0.25]])
+    """
+
+    def __init__(self, A: np.ndarray, groups: np.ndarray) -> None:
+        self.groups = groups
+        curvature = np.diag(A)[groups].mean(axis=1)
+        filled = A.copy()
+        filled[groups[:, :, None], groups[:, None, :]] += curvature[:, None, None] / groups.shape[1]
+        super().__init__(filled)
+        self.rank -= int(np.count_nonzero(curvature))
+
+    def inverse(self) -> np.ndarray | None:
+        """The inverse for numbers that sum to zero in each group, (n, n); None where columns are dependent."""
+        found = super().inverse()
+        return None if found is None else self._centred(self._centred(found).T)
+
+    def _centred(self, rows: np.ndarray) -> np.ndarray:
+        """The rows less their mean in each group."""
+        found = rows.copy()
+        found[self.groups] -= rows[self.groups].mean(axis=1, keepdims=True)
+        return found
+
+
 def _well_conditioned_factor(A: np.ndarray) -> tuple[np.ndarray, bool]:
     """The Cholesky factor; raises `LinAlgError` where rounding would decide the solution."""
     factor = linalg.cho_factor(A, lower=True)

@@ -57,5 +57,16 @@ def standardized_problem(
     penalty = elastic_net(regParam, elasticNetParam, l1_units=strengths, l2_units=strengths**2 / l2_divisor)
     if bounds is not None:
         penalty = penalty.within(*bounds.scaled(scale, len(start)))
-    start = penalty.l1.clip(start)
-    return Problem(loss, penalty, center, scale, fitIntercept, start, shift, bounds=bounds, offset_mean=offset_mean)
+    inside = penalty.l1.clip(start)
+    return Problem(
+        loss,
+        penalty,
+        center,
+        scale,
+        fitIntercept,
+        inside,
+        shift,
+        bounds=bounds,
+        offset_mean=offset_mean,
+        confined=not np.array_equal(inside, start),
+    )

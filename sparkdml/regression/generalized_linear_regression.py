@@ -10,7 +10,7 @@ from pyspark.ml.regression import GeneralizedLinearRegressionModel as PySparkGen
 from pyspark.ml.regression import RegressionModel, Regressor
 
 from sparkdml.blocks.stats import Statistics
-from sparkdml.checks import warn_constant_columns, warn_data
+from sparkdml.checks import settle_infinite, warn_constant_columns, warn_constant_label
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start
 from sparkdml.engine.spark_data import SparkData
@@ -57,6 +57,9 @@ class GeneralizedLinearRegression(
     at the minimum, and v = w; for the gaussian family with the identity link k = 1, v_j = std(x_j) w_j, and the L2 part
     is divided by the standard deviation of the label, less its offset. `standardization` chooses between the two v. A
     column that never changes gets the coefficient zero.
+
+    Where all labels are the same and no finite intercept has them for its mean, as counts of zero and the logarithm,
+    the coefficients are zero and the intercept is that of a mean within 2.2e-16 of the label; a warning tells.
 
     Parameters
     ----------
@@ -209,8 +212,8 @@ class GeneralizedLinearRegression(
         check_labels(loss, statistics, label)
         problem = self._problem(loss, statistics.net_of_offset if loss.quadratic else statistics)
         warn_constant_columns(statistics, problem)
-        if statistics.variance[-1] == 0.0 and problem.fit_intercept and not data.has_offset:
-            warn_data(f"every label is {statistics.center[-1]:g}: all coefficients are zero.")
+        if statistics.variance[-1] == 0.0 and problem.fit_intercept:
+            problem = _of_one_label(loss, statistics, problem)
         name = self._solver_name(data, problem)
         quick = self.isSet("maxIter") or name in (Normal.name, Newton.name)
         patient = self if quick else self.copy({self.maxIter: MAX_ITERATIONS})
@@ -265,6 +268,18 @@ def _off_zero(problem: Problem, statistics: Statistics) -> Problem:
     return problem.starting_at(way * margin / (float(way @ way) or 1.0))
 
 
+def _of_one_label(loss: GeneralizedLinear, statistics: Statistics, problem: Problem) -> Problem:
+    """The problem where all labels are the same, of which it warns; it is settled where no finite intercept is best.
+
+    With offsets that differ there is something to find as long as the label has a finite margin.
+    """
+    if not loss.link_function.finite(statistics.center[-1]):
+        return settle_infinite(statistics, problem)
+    if statistics.net is None:
+        warn_constant_label(statistics, problem, "all coefficients are zero")
+    return problem
+
+
 @accessors
 class GeneralizedLinearRegressionModel(LinearModel, RegressionModel[Vector], GeneralizedLinearParams):
     """A fitted generalized linear regression: prediction = g^-1(coefficients . features + intercept (+ offset)).
@@ -282,10 +297,6 @@ class GeneralizedLinearRegressionModel(LinearModel, RegressionModel[Vector], Gen
     _scoring_class = GlmScoring
     _summary_class = GeneralizedLinearRegressionSummary
     _training_summary_class = GeneralizedLinearRegressionTrainingSummary
-
-    def predict(self, value: Vector) -> float:
-        """The prediction for one vector of features, at the offset zero."""
-        return float(self._loss().inverse_link(self._score_one(value)))
 
     def _twin_params(self) -> dict[str, Any]:
         """A negative binomial mean is that of a Poisson family with the same link, which pyspark.ml has."""

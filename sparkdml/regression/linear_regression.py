@@ -12,7 +12,7 @@ from pyspark.ml.regression import RegressionModel, Regressor
 
 from sparkdml.arrays import require
 from sparkdml.blocks.stats import Statistics
-from sparkdml.checks import warn_constant_columns, warn_data
+from sparkdml.checks import warn_constant_columns, warn_constant_label
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
 from sparkdml.errors import DataError, ParamError
@@ -263,7 +263,7 @@ class LinearRegression(
                 "estimate: take loss='squaredError'."
             )
         if problem.fit_intercept or statistics.center[-1] == 0.0:
-            warn_data(f"{label} is {statistics.center[-1]:g}: all coefficients are zero.")
+            warn_constant_label(statistics, problem, "all coefficients are zero", label)
         elif self.getOrDefault("regParam") > 0.0:
             raise DataError(
                 f"{label} is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept "
@@ -335,10 +335,6 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
     _java_class = "org.apache.spark.ml.regression.LinearRegressionModel"
     _summary_class = LinearRegressionSummary
     _training_summary_class = LinearRegressionTrainingSummary
-
-    def predict(self, value: Vector) -> float:
-        """The prediction for one vector of features, at the offset zero."""
-        return float(self._score_one(value)[0])
 
     @classmethod
     def from_pyspark(cls, model: Any, featureNames: Sequence[str] | None = None) -> Self:

@@ -48,7 +48,11 @@ class LinearRegressionSummary(Inferred, Summary[RegressionMetrics]):
 
     @property
     def r2(self) -> float:
-        """1 - sum s (y - p)^2 / sum s (y - mean label)^2; without an intercept the mean counts as zero."""
+        """1 - sum s (y - p)^2 / sum s (y - mean label)^2; without an intercept the mean counts as zero.
+
+        As in scikit-learn. With weights and an intercept pyspark.ml multiplies the lower sum by
+        (S - 1) / (S - sum s^2 / S), S = sum s.
+        """
         return self._known().r2(through_origin=not self._scoring.fitIntercept)
 
     @property

@@ -20,6 +20,7 @@ class Loss(ABC):
     margins : C, how many margins a row has.
     constants : of these the last so many have no coefficients, only an intercept, also where no other margin has one:
         scales, in units of the label.
+    relative : margins that differ by a constant mean the same.
     quadratic : l is a quadratic function of z, so that one Gram matrix says all about the data.
     curvature : an upper bound of the largest eigenvalue of the Hessian; infinite where there is none.
     """
@@ -27,6 +28,7 @@ class Loss(ABC):
     name: ClassVar[str]
     margins: ClassVar[int] = 1
     constants: ClassVar[int] = 0
+    relative: ClassVar[bool] = False
     quadratic: ClassVar[bool] = False
     curvature: ClassVar[float] = np.inf
 
@@ -80,3 +82,16 @@ class Loss(ABC):
     def valid(self, z: np.ndarray) -> np.ndarray:
         """Where the loss is finite, (..., C) to (...); elsewhere it is infinite, and its derivatives are zero."""
         return np.ones(z.shape[:-1], bool)
+
+
+class IdentityLink(Loss):
+    """A loss of any real label, of which the margin is the prediction."""
+
+    def link(self, mean: np.ndarray) -> np.ndarray:
+        return np.asarray(mean, float)[..., None]
+
+    def inverse_link(self, z: np.ndarray) -> np.ndarray:
+        return z[..., 0]
+
+    def domain(self, y: np.ndarray) -> np.ndarray:
+        return np.isfinite(y)

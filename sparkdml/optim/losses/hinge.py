@@ -13,21 +13,22 @@ def shortfall(y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return 1.0 - (2.0 * y - 1.0) * z[..., 0]
 
 
-def side_of(mean: np.ndarray) -> np.ndarray:
-    """The margin, within [-1, 1], that has the mean of the labels as its `mean_of`: (...) to (..., 1)."""
-    return (2.0 * np.asarray(mean, float) - 1.0)[..., None]
+class Sided(Loss):
+    """A loss of labels 0 and 1 whose margin has a side, and is no probability: the link only gives a fit its start."""
 
+    def link(self, mean: np.ndarray) -> np.ndarray:
+        return (2.0 * np.asarray(mean, float) - 1.0)[..., None]
 
-def mean_of(z: np.ndarray) -> np.ndarray:
-    """What a margin makes of the range of labels: 0 from -1 down, 1 from 1 up: (..., 1) to (...)."""
-    return np.clip((z[..., 0] + 1.0) / 2.0, 0.0, 1.0)
+    def inverse_link(self, z: np.ndarray) -> np.ndarray:
+        return np.clip((z[..., 0] + 1.0) / 2.0, 0.0, 1.0)
+
+    def domain(self, y: np.ndarray) -> np.ndarray:
+        return (y == 0.0) | (y == 1.0)
 
 
 @dataclass(frozen=True)
-class Hinge(Kinked):
+class Hinge(Sided, Kinked):
     """l(y, z) = max(0, 1 - z) for y = 1 and max(0, 1 + z) for y = 0; the sign of z is the predicted class.
-
-    A margin is no probability. The link only gives a fit its start.
 
     Source: C. Cortes, V. Vapnik, Support-Vector Networks (1995).
 
@@ -47,18 +48,9 @@ class Hinge(Kinked):
     def direction(self, y: np.ndarray) -> np.ndarray:
         return 1.0 - 2.0 * y
 
-    def link(self, mean: np.ndarray) -> np.ndarray:
-        return side_of(mean)
-
-    def inverse_link(self, z: np.ndarray) -> np.ndarray:
-        return mean_of(z)
-
-    def domain(self, y: np.ndarray) -> np.ndarray:
-        return (y == 0.0) | (y == 1.0)
-
 
 @dataclass(frozen=True)
-class SquaredHinge(Loss):
+class SquaredHinge(Sided):
     """l(y, z) = max(0, 1 - z)^2 for y = 1 and max(0, 1 + z)^2 for y = 0, as in LIBLINEAR.
 
     Its best constant margin is 2 mean(y) - 1, the link.
@@ -80,12 +72,3 @@ class SquaredHinge(Loss):
 
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         return np.where(shortfall(y, z) > 0.0, 2.0, 0.0)[..., None, None]
-
-    def link(self, mean: np.ndarray) -> np.ndarray:
-        return side_of(mean)
-
-    def inverse_link(self, z: np.ndarray) -> np.ndarray:
-        return mean_of(z)
-
-    def domain(self, y: np.ndarray) -> np.ndarray:
-        return (y == 0.0) | (y == 1.0)

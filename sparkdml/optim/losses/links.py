@@ -50,6 +50,10 @@ class Link(ABC):
     def mean(self, z: np.ndarray) -> np.ndarray:
         """The mean at the margin z."""
 
+    @abstractmethod
+    def finite(self, mean: np.ndarray) -> np.ndarray:
+        """Which means have a finite margin: an array of bool."""
+
 
 @dataclass(frozen=True)
 class Power(Link):
@@ -80,6 +84,9 @@ class Power(Link):
     def mean(self, z: np.ndarray) -> np.ndarray:
         return self.means(z).value
 
+    def finite(self, mean: np.ndarray) -> np.ndarray:
+        return np.asarray((self.power > 0.0) | (mean > 0.0) | ((self.power == -1.0) & (mean < 0.0)))
+
     def means(self, z: np.ndarray) -> Coordinate:
         """The mean itself; z must be positive unless the power is 0, 1 or -1."""
         if self.power == 0.0:
@@ -102,6 +109,9 @@ class Power(Link):
 
 class OddsLink(Link):
     """A link of means between 0 and 1."""
+
+    def finite(self, mean: np.ndarray) -> np.ndarray:
+        return (mean > 0.0) & (mean < 1.0)
 
     @abstractmethod
     def log_odds(self, z: np.ndarray) -> Coordinate:

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparkdml.optim.losses.base import IdentityLink
 from sparkdml.optim.losses.kinked import Kinked
 
 
 @dataclass(frozen=True)
-class Quantile(Kinked):
+class Quantile(IdentityLink, Kinked):
     """l(y, z) = q r for r >= 0 and (q - 1) r for r < 0, where r = y - z, for any real y; identity link.
 
     The best constant prediction is the quantile q of the labels; for q = 0.5 the loss is half the absolute error.
@@ -35,12 +36,3 @@ class Quantile(Kinked):
 
     def direction(self, y: np.ndarray) -> np.ndarray:
         return np.full(np.shape(y), -1.0)
-
-    def link(self, mean: np.ndarray) -> np.ndarray:
-        return np.asarray(mean, float)[..., None]
-
-    def inverse_link(self, z: np.ndarray) -> np.ndarray:
-        return z[..., 0]
-
-    def domain(self, y: np.ndarray) -> np.ndarray:
-        return np.isfinite(y)

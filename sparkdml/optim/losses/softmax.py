@@ -1,6 +1,5 @@
 """Cross entropy, the loss of multinomial logistic regression."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +30,7 @@ class Softmax(Loss):
     classes: int = 2
 
     name = "softmax"
+    relative = True
     curvature = 0.5  # diag(p) - p p^T, at p = (1/2, 1/2, 0, ...)
 
     @property
@@ -75,17 +75,3 @@ class Softmax(Loss):
 def _places(y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """The class of each row as an index along the last axis of its margins."""
     return np.broadcast_to(np.asarray(y), z.shape[:-1]).astype(np.intp)[..., None]
-
-
-def most_probable(probability: np.ndarray, thresholds: Sequence[float] | None) -> np.ndarray:
-    """The class of the largest probability / threshold, the first of equal ones, as in pyspark.ml: (n, K) to (n,).
-
-    A class of threshold zero is predicted unless its probability is zero.
-
-    >>> most_probable(np.array([[0.5, 0.3, 0.2], [0.5, 0.5, 0.0]]), [1.0, 0.5, 0.0])
-    array([2, 1])
-    """
-    if thresholds is None:
-        return np.argmax(probability, axis=1)
-    scaled = np.divide(probability, thresholds, out=np.zeros_like(probability), where=np.array(thresholds) > 0.0)
-    return np.argmax(np.where((np.array(thresholds) == 0.0) & (probability > 0.0), np.inf, scaled), axis=1)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparkdml.optim.losses.base import Loss
+from sparkdml.optim.losses.base import IdentityLink
 
 
 @dataclass(frozen=True)
-class SquaredError(Loss):
+class SquaredError(IdentityLink):
     """l(y, z) = (y - z)^2 / 2 for any real y; identity link.
 
     Source: C. F. Gauss, Theoria motus corporum coelestium (1809).
@@ -29,12 +29,3 @@ class SquaredError(Loss):
 
     def hessian(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         return np.ones((*z.shape, 1))
-
-    def link(self, mean: np.ndarray) -> np.ndarray:
-        return np.asarray(mean, float)[..., None]
-
-    def inverse_link(self, z: np.ndarray) -> np.ndarray:
-        return z[..., 0]
-
-    def domain(self, y: np.ndarray) -> np.ndarray:
-        return np.isfinite(y)

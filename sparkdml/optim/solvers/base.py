@@ -209,9 +209,9 @@ def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
 
 
 def begin(state: S, problem: Problem, point: Point, max_iter: int) -> S:
-    """The state at the first point; a start that is already the minimum, to the last digit, stops there."""
+    """The state at the first point; a start that is already the minimum, known or to the last digit, stops there."""
     stop = StopReason.RUNNING if max_iter > 0 else StopReason.MAX_ITERATIONS
-    if np.array_equal(point.theta - problem.residual(point) / problem.lipschitz, point.theta):
+    if problem.settled or np.array_equal(point.theta - problem.residual(point) / problem.lipschitz, point.theta):
         stop = StopReason.CONVERGED
     return replace(state, point=point, history=np.array([problem.objective(point)]), stop=stop)
 

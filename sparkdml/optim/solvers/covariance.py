@@ -6,7 +6,7 @@ import numpy as np
 
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import HessianSums
-from sparkdml.optim.semidefinite import Semidefinite
+from sparkdml.optim.semidefinite import Contrasts, Semidefinite
 from sparkdml.optim.solvers.base import State, empty
 
 
@@ -39,7 +39,7 @@ class Covariance:
         Source: P. Huber, The Behavior of Maximum Likelihood Estimates under Nonstandard Conditions (1967); H. White, A
         Heteroskedasticity-Consistent Covariance Matrix Estimator and a Direct Test for Heteroskedasticity (1980).
         """
-        matrix = objective_matrix(problem, problem.hessian(hessian))
+        matrix = estimable_matrix(problem, problem.hessian(hessian))
         inverse = matrix.inverse()
         if inverse is None:
             return cls(matrix.rank)
@@ -49,7 +49,22 @@ class Covariance:
 
 def objective_matrix(problem: Problem, hessian: np.ndarray) -> Semidefinite:
     """The second derivatives of the objective without its L1 part, given those of the mean loss, (n, n)."""
-    return Semidefinite(hessian + np.diag(problem.penalty.l2.strength))
+    return Semidefinite(_with_ridge(problem, hessian))
+
+
+def estimable_matrix(problem: Problem, hessian: np.ndarray) -> Semidefinite:
+    """The same for statistics: of a loss to which margins are relative, of coefficients that sum to zero over them.
+
+    Those are what is estimated, since all other coefficients of the same differences mean the same.
+    """
+    matrix = _with_ridge(problem, hessian)
+    if not problem.loss.relative:
+        return Semidefinite(matrix)
+    return Contrasts(matrix, np.arange(len(matrix)).reshape(-1, problem.loss.margins))
+
+
+def _with_ridge(problem: Problem, hessian: np.ndarray) -> np.ndarray:
+    return hessian + np.diag(problem.penalty.l2.strength)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, HessianSums, LineSums, Query
 from sparkdml.optim.solvers.base import ROUNDING, Solver, StopReason, begin, smoothness_refusal
 from sparkdml.optim.solvers.coordinate_descent import COORDINATE_TOL, minimize_quadratic
-from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, objective_matrix
+from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, estimable_matrix, objective_matrix
 from sparkdml.optim.solvers.line_search import BACKTRACKS, SearchState, aimed, is_accepted, moved_to, shortened
 
 PATIENCE = 3  # iterations without progress that end a fit at machine precision
@@ -88,7 +88,7 @@ class Newton(Solver[NewtonState]):
         state = aimed_by(problem, state, hessian, self)
         if state.stop is StopReason.RUNNING or problem.penalty.has_kinks or not np.all(np.isfinite(hessian)):
             return state
-        known = Covariance.of(problem, objective_matrix(problem, hessian), answer.weight)
+        known = Covariance.of(problem, estimable_matrix(problem, hessian), answer.weight)
         return replace(state, rank=known.rank, covariance=known.diagonal)
 
 
