@@ -1,9 +1,11 @@
 """What the report of a packing tells of the rows: whether they can be fitted, and what to warn of."""
 
 import warnings
+from collections.abc import Sequence
 
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.pack import Report
+from sparkdml.blocks.violations import FLATTENED
 from sparkdml.errors import DataError, DataWarning
 
 EMPTY = "there are no rows to fit: the DataFrame is empty."
@@ -27,6 +29,7 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
     if statistics.weight == 0.0:
         weight = columns.roles["weight"]
         raise DataError(f"all {statistics.count:,} weights in column {weight!r} are zero: one must be positive.")
+    _warn_flattened(report, columns.feature_names(len(statistics.mean) - 1))
     largest = max(content.nbytes for content in report.contents)
     if largest > WARN_PARTITION_BYTES:
         warnings.warn(
@@ -35,3 +38,18 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
             DataWarning,
             stacklevel=4,
         )
+
+
+def _warn_flattened(report: Report, names: Sequence[str]) -> None:
+    """Warn of a column that varies in the table but not in the rows that were packed."""
+    assert report.statistics is not None
+    constant = report.statistics.low[:-1] == report.statistics.high[:-1]
+    for name in (name for name, same in zip(names, constant, strict=True) if same):
+        if (name, FLATTENED) in report.violations.found:
+            _, value = report.violations.found[name, FLATTENED]
+            warnings.warn(
+                f"column {name!r} varies about {value} by less than float32 can tell, and is a constant in what was "
+                "packed: subtract that from it where it is made, or set dtype='float64'.",
+                DataWarning,
+                stacklevel=5,
+            )
