@@ -10,6 +10,7 @@ packed data, in a session of its own with as many tasks as cores.
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from pyspark.ml.linalg import Vectors, VectorUDT
@@ -22,8 +23,9 @@ from sparkdml.engine.minimize import minimize
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.jobkit.session import get_spark
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.solvers import SOLVERS, Lbfgs, Normal, Solver, StochasticDescent, StopReason
+from sparkdml.optim.solvers import SOLVERS, Lbfgs, Normal, Solver, StochasticDescent, StopReason, SubsampledNewton
 from sparkdml.optim.solvers.stochastic_descent import default_fraction
+from sparkdml.optim.solvers.subsampled_newton import sample_fraction
 from sparkdml.regression import LinearRegression
 from sparkdml.text import align
 
@@ -64,9 +66,11 @@ def solvers(data: SparkData, problem: Problem) -> Iterator[Solver]:
     """Every solver that takes the problem, with its defaults."""
     for kind in SOLVERS.values():
         solver: Solver = kind(tol=0.0, max_iter=10_000)
+        size = data.statistics.count, len(problem.start)
         if isinstance(solver, StochasticDescent):
-            fraction = default_fraction(data.statistics.count, len(problem.start))
-            solver = StochasticDescent(tol=0.0, max_iter=10_000, fraction=fraction)
+            solver = replace(solver, fraction=default_fraction(*size))
+        if isinstance(solver, SubsampledNewton):
+            solver = replace(solver, fraction=sample_fraction(*size))
         if solver.refusal(problem) is None and (solver.name != Normal.name or len(problem.start) < 4096):
             yield solver
 

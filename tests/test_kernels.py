@@ -9,7 +9,7 @@ from problems import ALL_LOSSES, Rows, class_rows, random_features, standardized
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
-from sparkdml.engine.data import Reading
+from sparkdml.engine.data import LocalData, Reading
 from sparkdml.engine.kernels import KERNELS, Kernels
 from sparkdml.engine.moments import Moments
 from sparkdml.optim.losses import Loss, generalized_linear
@@ -353,3 +353,13 @@ def test_a_gram_matrix_about_the_mean_keeps_the_digits_of_a_distant_column() -> 
         (sums,) = each.local(7).run([Gram(np.array([1e6, 1e6, 1e6, -2e6]))])
         V = np.column_stack([near, near[:, 0]])
         np.testing.assert_allclose(sums.matrix(), V.T @ V, rtol=1e-13, atol=1e-9)
+
+
+def test_numbers_stored_twice_in_a_place_are_their_sum() -> None:
+    twice = csr_array((np.array([1.0, 2.0, 4.0]), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 2))
+    label, once = np.array([1.0, 3.0]), np.array([[0.0, 3.0], [4.0, 0.0]])
+    found, expected = (LocalData(X, label).run([Gram(np.zeros(3))])[0] for X in (twice, csr_array(once)))
+    assert isinstance(found, GramSums)
+    assert isinstance(expected, GramSums)
+    np.testing.assert_array_equal(found.second, expected.second)
+    assert twice.nnz == 3  # the caller's matrix is left as it is

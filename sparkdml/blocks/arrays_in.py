@@ -49,7 +49,13 @@ def _numbers(what: str, array: Any, axes: int) -> Any:
         raise ColumnTypeError(
             f"the {what} must be an array of numbers with {axes} axes, not one of {given.dtype} with {given.ndim}."
         )
-    return csr_array(given, dtype=float) if issparse(given) else np.ascontiguousarray(given, float)
+    if not issparse(given):
+        return np.ascontiguousarray(given, float)
+    rows = csr_array(given, dtype=float)
+    if not rows.has_canonical_format:  # a place that is stored twice holds the sum
+        rows = rows.copy()
+        rows.sum_duplicates()
+    return rows
 
 
 def _check_features(X: Features, names: Sequence[str]) -> None:

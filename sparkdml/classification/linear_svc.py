@@ -51,7 +51,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
     offsetCol : a numeric column that is added to the margin with a coefficient of one, for example that of another
         model.
     elasticNetParam : share of L1 in the penalty; 0, as in pyspark.ml, is L2 alone.
-    solver : "newton", "l-bfgs", "gd" and, for loss="squaredHinge", "sgd" and "local-sgd", as in
+    solver : "newton", "subsampled-newton", "l-bfgs", "gd" and, for loss="squaredHinge", "sgd" and "local-sgd", as in
         `sparkdml.regression.LinearRegression`, or "auto": of the hinge "newton" up to 1000 features, else "l-bfgs".
     tol : of the hinge, the certified relative distance of the objective to its minimum at which to stop; of the squared
         hinge as in `sparkdml.regression.LinearRegression`.

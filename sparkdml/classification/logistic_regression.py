@@ -65,10 +65,9 @@ class LogisticRegression(
         the log odds of another model. To all classes of a multinomial one it would be the same, and change nothing.
     family : "binomial", "multinomial", or "auto": binomial for the labels 0 and 1, else multinomial.
     thresholds : a positive number for each class; the class of the largest probability / threshold is predicted.
-    solver : "newton" or "irls" (the same), "l-bfgs", "gd", "sgd", "local-sgd", as in
-        `sparkdml.regression.LinearRegression`, or "auto": for two classes "newton" where its few passes, each with a
-        Hessian, are expected to take less time than those of "l-bfgs": up to 1000 columns and some ten million numbers
-        a task.
+    solver : "newton" or "irls" (the same), "subsampled-newton", "l-bfgs", "gd", "sgd", "local-sgd", as in
+        `sparkdml.regression.LinearRegression`, or "auto": for two classes and up to 1000 columns the one of the first
+        three that is expected to take the least time: of few rows "newton", of many "subsampled-newton".
     classWeight : multiplies the weights of the rows of each class: a dictionary {label: weight}, in which a label that
         is not there has weight 1, or "balanced", sum s / (K sum of s in the class), as in scikit-learn. Coefficients
         are those of `weightCol` with these weights; metrics are of the rows' own weights.

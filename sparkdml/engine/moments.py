@@ -10,14 +10,14 @@ ROWS = 512  # rows a `syrk`: enough that the matrix it adds to is not what takes
 class Moments:
     """sum_i h_im v_i v_i^T for rows v = (features - shift, last) and M weights a row, which may be negative.
 
-    `syrk` on dense rows, sparse products on CSR, of which the columns without a shift stay sparse.
+    `syrk` on dense rows; on CSR the products of each two numbers of a row, where columns without a shift stay sparse.
     """
 
     def __init__(self, shift: np.ndarray, count: int) -> None:
         p = len(shift) + 1
         self.shift = shift
         self.upper = [np.zeros((p, p), order="F") for _ in range(count)]  # what dense rows add
-        self.full: np.ndarray | None = None  # what CSR rows add
+        self.lower: np.ndarray | None = None  # what CSR rows add; of the columns that stay sparse the lower triangle
         self.rows, self.weights, self.filled = np.empty((0, p)), np.empty((0, count)), 0
 
     def add(self, features: np.ndarray | csr_array, last: np.ndarray, h: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ class Moments:
         self._flush()
         lower = np.tril_indices(len(self.shift) + 1)
         found = np.stack([upper.T[lower] for upper in self.upper])
-        return found if self.full is None else found + self.full[:, *lower]
+        return found if self.lower is None else found + self.lower[:, *lower]
 
     def _add_dense(self, X: np.ndarray, last: np.ndarray, h: np.ndarray) -> np.ndarray:
         """Collect shifted rows, and add their products when there are enough."""
@@ -65,19 +65,35 @@ class Moments:
 
     def _add_sparse(self, X: csr_array, last: np.ndarray, h: np.ndarray) -> np.ndarray:
         p = len(self.shift) + 1
-        if self.full is None:
-            self.full = np.zeros((h.shape[1], p, p))
+        if self.lower is None:
+            self.lower = np.zeros((h.shape[1], p, p))
         near = np.flatnonzero(self.shift == 0.0)
         far = np.append(np.flatnonzero(self.shift), p - 1)
         D = np.column_stack([X[:, far[:-1]].toarray() - self.shift[far[:-1]], last])
         S = X[:, near] if len(far) > 1 else X
         first = np.empty((h.shape[1], p))
         first[:, near], first[:, far] = (S.T @ h).T, h.T @ D
-        for full, weights in zip(self.full, h.T, strict=True):
-            product = (S.T @ S.multiply(weights[:, None]).tocsr()).tocoo()
-            full[near[product.coords[0]], near[product.coords[1]]] += product.data
+        self._add_pairs(S, near, h)
+        for lower, weights in zip(self.lower, h.T, strict=True):
             cross = S.T @ (D * weights[:, None])
-            full[np.ix_(near, far)] += cross
-            full[np.ix_(far, near)] += cross.T
-            full[np.ix_(far, far)] += D.T @ (D * weights[:, None])
+            lower[np.ix_(near, far)] += cross
+            lower[np.ix_(far, near)] += cross.T
+            lower[np.ix_(far, far)] += D.T @ (D * weights[:, None])
         return first
+
+    def _add_pairs(self, S: csr_array, columns: np.ndarray, h: np.ndarray) -> None:
+        """Add h_im x_ij x_ik for each two stored numbers of a row, whose places are `columns` of the matrix.
+
+        The numbers that stand t places after another of their row are all multiplied at once, for t = 0, 1, ...
+        """
+        assert self.lower is not None
+        row = np.repeat(np.arange(len(h)), np.diff(S.indptr))
+        place, column = np.arange(S.nnz) - S.indptr[row], columns[S.indices]
+        later = np.arange(S.nnz)
+        for apart in range(int(np.diff(S.indptr).max(initial=0))):
+            later = later[place[later] >= apart]
+            earlier = later - apart
+            i, j = np.maximum(column[later], column[earlier]), np.minimum(column[later], column[earlier])
+            products = S.data[later] * S.data[earlier]
+            for lower, weights in zip(self.lower, h.T, strict=True):
+                np.add.at(lower.reshape(-1), i * len(lower) + j, products * weights[row[later]])

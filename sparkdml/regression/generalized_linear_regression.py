@@ -63,7 +63,8 @@ class GeneralizedLinearRegression(
     Those of pyspark.ml, with its defaults, and
     family : "negativeBinomial" too, of a given `overdispersion` k: the variance is mean + k mean^2.
     solver : "irls" and "auto" are "normal" (one pass) where that solves the problem, else "newton", iteratively
-        reweighted least squares, up to 4096 features, and "l-bfgs" above. "gd", "sgd" and "local-sgd" need a loss of
+        reweighted least squares, up to 4096 features, and "l-bfgs" above. "subsampled-newton" takes fewer passes over
+        all rows, and brings no statistics. "gd", "sgd" and "local-sgd" need a loss of
         bounded curvature (gaussian with identity, binomial with logit or probit).
     elasticNetParam : share of L1 in the penalty.
     standardization : penalize std(x_j) w_j instead of w_j; by default as above.

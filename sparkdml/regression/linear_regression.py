@@ -65,7 +65,8 @@ class LinearRegression(
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     offsetCol : a numeric column that is added to the prediction with a coefficient of one, for example that of another
         model. The fit, its penalty and its standard errors are those of the label less the offset.
-    solver : "normal" (one pass), "newton" or "irls" (the same; a pass brings a Hessian), "l-bfgs", "gd" (gradient
+    solver : "normal" (one pass), "newton" or "irls" (the same; a pass brings a Hessian), "subsampled-newton" (which
+        takes the Hessian from a sample of the rows, and begins at the minimum of that), "l-bfgs", "gd" (gradient
         descent that finds its own step), "sgd" (mini-batches: a pass reads `miniBatchFraction` of the rows and nothing
         else, every twentieth all of them), "local-sgd" (mini-batch epochs in every partition, merged), or "auto":
         "normal" up to 4096 features, else "l-bfgs"; for loss="quantile" "newton" up to 1000 features.

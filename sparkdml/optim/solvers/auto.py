@@ -11,7 +11,7 @@ ROWS_A_COEFFICIENT = 10  # with fewer the matrix is badly determined, and the qu
 NEWTON_PASSES, LBFGS_PASSES = 6, 20
 SAMPLE_PASSES, FULL_PASSES = 5, 6  # of `subsampled-newton`: with a Hessian of the sample, and without of all rows
 PASS, NUMBER, SPARSE_NUMBER = 70e-3, 3e-9, 30e-9
-HESSIAN_NUMBER, PRODUCT, SPARSE_PRODUCT = 12e-9, 0.02e-9, 45e-9
+HESSIAN_NUMBER, PRODUCT, SPARSE_PRODUCT = 12e-9, 0.02e-9, 20e-9
 SOLVE = 6e-11  # of the matrix, times the cube of its columns
 
 

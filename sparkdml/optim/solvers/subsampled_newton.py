@@ -14,7 +14,7 @@ from sparkdml.optim.solvers.line_search import BACKTRACKS, aimed, is_accepted, m
 from sparkdml.optim.solvers.newton import MatrixState, Newton, NewtonState, aimed_by, downhill_from, newton_step
 from sparkdml.optim.solvers.quasi_newton import corrected
 
-ROWS_PER_COEFFICIENT = 200  # of the sample: the minimum of its rows is then some 7 % of its way off that of all
+ROWS_PER_COEFFICIENT = 100  # of the sample: the minimum of its rows is then some 10 % of its way off that of all
 MIN_ROWS = 20_000  # of the sample: to look at fewer takes as long
 NEAR, MAX_STEPS = 0.02, 10  # the minimum of the sample need not be nearer, relative to its way, and steps towards it
 
@@ -23,7 +23,7 @@ def sample_fraction(rows: float, coefficients: int) -> float:
     """The share of the rows that a sample has, of so many rows that tell something.
 
     >>> sample_fraction(1_000_000, 500), sample_fraction(1_000, 10)
-    (0.1, 1.0)
+    (0.05, 1.0)
     """
     return min(max(ROWS_PER_COEFFICIENT * coefficients, MIN_ROWS) / max(rows, 1.0), 1.0)
 
@@ -156,12 +156,13 @@ class SubsampledNewton(Solver[SubsampledNewtonState]):
     def _follow(self, problem: Problem, state: SubsampledNewtonState, answer: HessianSums) -> SubsampledNewtonState:
         """Go on by the matrix of a sample at the point, or stop there."""
         matrix = _filled(problem, answer)
-        finite = bool(np.all(np.isfinite(matrix)))
-        rank = objective_matrix(problem, matrix).rank if finite else 0
-        complete = rank == len(matrix) or self.fraction * 2.0**state.doubled >= 1.0 or rank == state.matrix_rank
-        state = replace(state, matrix=matrix, matrix_rank=rank)
-        if complete:
+        state = replace(state, matrix=matrix)
+        if self.fraction * 2.0**state.doubled >= 1.0 or not np.all(np.isfinite(matrix)):
             return self._aim(problem, state)
+        known = objective_matrix(problem, matrix)
+        if known.rank in (len(known.free), state.matrix_rank):
+            return self._aim(problem, state)
+        state = replace(state, matrix_rank=known.rank)
         # what the sample does not know of is no reason to stop
         return _with_more_rows(aimed_by(problem, state, matrix, replace(self, tol=0.0)))
 
