@@ -101,17 +101,12 @@ def _setter(param: str) -> Callable[[P, Any], P]:
     return lambda self, value: self._set(**{param: value})
 
 
-class HasNumPartitions(Params):
-    """The number of tasks of a pass."""
+class HasPacking(Params):
+    """How rows are packed."""
 
     numPartitions: Param[int] = integer(
         "numPartitions", "number of tasks of a pass; by default as many as the DataFrame has, at most 4 a core.", 1
     )
-
-
-class HasPartitioning(Params):
-    """Which rows share a partition."""
-
     partitioning: Param[str] = Param(
         Params._dummy(),
         "partitioning",
@@ -119,14 +114,15 @@ class HasPartitioning(Params):
         "labels), or a column, whose equal values come together.",
         TypeConverters.toString,
     )
-
-
-class HasDtype(Params):
-    """As what features are stored."""
-
+    handleInvalid: Param[str] = choice(
+        "handleInvalid",
+        "rows with a null, a NaN or an infinity raise an error or are skipped; with mean, nulls and NaNs of features "
+        "are replaced by the means of the training rows.",
+        HANDLE_INVALID,
+    )
     dtype: Param[str] = choice(
         "dtype",
-        "as what features are stored; float32 halves the bytes that a pass reads and rounds by 6e-8 of a value.",
+        "as what features are stored: float32 takes half the bytes and rounds a value by up to 6e-8 of itself.",
         list(DTYPES),
     )
 
@@ -162,17 +158,6 @@ class HasInitialModel(Params):
 
     initialModel: Param[LinearModel] = Param(
         Params._dummy(), "initialModel", "fitted model to start from; features are matched by name.", _fitted
-    )
-
-
-class HasHandleInvalid(Params):
-    """What to do with rows that have missing or infinite values."""
-
-    handleInvalid: Param[str] = choice(
-        "handleInvalid",
-        "rows with a null, a NaN or an infinity raise an error or are skipped; with mean, nulls and NaNs of features "
-        "are replaced by the means of the training rows.",
-        HANDLE_INVALID,
     )
 
 
@@ -280,14 +265,11 @@ class FitParams(
     HasMaxBlockSizeInMB,
     HasFeaturesCols,
     HasOffsetCol,
-    HasNumPartitions,
-    HasHandleInvalid,
+    HasPacking,
     HasDescent,
     HasMiniBatch,
     HasWarmStart,
     HasAggregation,
-    HasPartitioning,
-    HasDtype,
     HasEarlyStopping,
     HasSeed,
     HasBounds,

@@ -87,8 +87,8 @@ FITS = {
     "normal": LinearRegression(solver="normal", regParam=0.01),
     "newton": LogisticRegression(solver="newton"),
     "l-bfgs": PoissonRegression(solver="l-bfgs", regParam=0.01, elasticNetParam=0.5),
-    "sgd": LogisticRegression(solver="sgd", miniBatchFraction=0.3, maxIter=30),
-    "local-sgd": LinearRegression(solver="local-sgd", maxIter=5),
+    "sgd": LogisticRegression(solver="sgd", miniBatchFraction=0.3, maxIter=8),
+    "local-sgd": LinearRegression(solver="local-sgd", maxIter=2),
 }
 
 

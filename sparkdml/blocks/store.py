@@ -25,7 +25,7 @@ FILES: dict[str, np.dtype] = {
     "fold": np.dtype("<i4"),
 }
 FEATURES = ("dense", "data")  # the files of the features' values, which may be stored shorter
-DTYPES = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}  # as what
+DTYPES: dict[str, np.dtype] = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}  # as what
 CAST_NUMBERS = 1 << 14  # so many are cast at a time: fewer cost more calls, more take the cache from the rows
 
 

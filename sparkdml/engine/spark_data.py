@@ -92,11 +92,11 @@ def pack(
     samplingRatio : the weight of the rare class over that of the frequent one that sampling shall bring about.
     validationFraction : the share of the rows, in (0, 1), that are drawn to be fold 1, on which a fit with early
         stopping validates; the others are fold 0. Instead of `foldCol`.
-    dtype : as what the values of the features are stored. "float32" halves the bytes on disk and in memory that a pass
-        reads, which is worth it where they are more than the page cache holds. It rounds a value by up to 6e-8 (2^-24)
-        of itself, as if the table had those values: coefficients change by about 1e-7 of themselves, and by more where
-        columns are nearly collinear or vary little about a mean far from zero, of which a `DataWarning` tells. Labels,
-        weights and offsets stay float64, and so do all sums, since rows are cast when they are read.
+    dtype : as what the values of the features are stored. "float32" halves the bytes that lie on disk and that a pass
+        reads. Take it where these are more than the page cache holds; below, a pass takes as long as with "float64".
+        A value x becomes one within 2^-24 |x| = 6e-8 |x|, and a fit is that of a table with those values: coefficients
+        change by some 1e-7 of the largest or less, but by more where columns are nearly collinear, or vary little about
+        a mean far from zero, of which a `DataWarning` tells. Labels, weights, offsets and all sums are float64.
 
     Returns
     -------
@@ -106,7 +106,8 @@ def pack(
     ------
     ColumnError, ColumnTypeError : before any job; `df` is no DataFrame of Spark, or a streaming one.
     SessionError : `df` is of Spark Connect.
-    DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example.
+    DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example. With
+        dtype="float32" numbers beyond its range, 3.4e38, are of that kind, whatever handleInvalid says.
 
     Examples
     --------
