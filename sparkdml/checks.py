@@ -21,7 +21,7 @@ from sparkdml.optim.solvers.local_descent import SKEWED
 SMALLEST = float(np.finfo(float).tiny)  # below it a float64 has fewer digits
 SQUARED = 1e150  # some digits below the largest number that has a square
 LOST = 8 * np.finfo(float).eps  # standard deviations of less than this share of the mean are some steps of float64
-BLURRED = 50  # steps of float32 at the mean: of a standard deviation, storage takes 1 % as it rounds by half a step
+BLURRED = 50  # steps of float32: rounding, by half a step, is more than 1 % of a smaller standard deviation
 VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
 
 
@@ -85,7 +85,7 @@ def _warn_rounding(found: Statistics, columns: Sequence[str]) -> None:
 
 
 def _warn_blurred(data: Data, found: Statistics, columns: Sequence[str]) -> None:
-    """Warn of features that are stored as float32 and vary by too few steps of it."""
+    """Warn of features that are stored as float32 and vary by a few steps of it."""
     if data.dtype == "float32":
         steps = np.spacing(np.abs(found.center[:-1]).astype(np.float32))
         smallest = np.append(BLURRED * steps.astype(float), 0.0)

@@ -160,11 +160,10 @@ def test_columns_of_which_float32_leaves_a_constant_are_warned_of(spark: SparkSe
     X = np.column_stack([rng.normal(size=N), 1e9 + rng.random(N), np.full(N, 0.1), 1e-60 * rng.random(N)])
     df = table(spark, X, rng.normal(size=N))
     with (
-        pytest.warns(DataWarning, match="by less than float32 can tell") as caught,
+        pytest.warns(DataWarning, match=r"2 columns, such as 'x1' about 1e\+09, vary by less than float32 can tell"),
         pack(df, featuresCols=NAMES, dtype="float32") as data,
     ):
         assert np.count_nonzero(data.statistics.variance[:-1]) == 1
-    assert [str(each.message).split("'")[1] for each in caught] == ["x1", "x3"]
     with pack(df, featuresCols=NAMES) as data:
         assert np.count_nonzero(data.statistics.variance[:-1]) == 3
 

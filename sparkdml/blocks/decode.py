@@ -37,7 +37,7 @@ class Decoder:
     size: int | None = None
     fill: float | np.ndarray | None = None
     dtype: str = "float64"
-    first: np.ndarray | None = None  # row of dense features, before it was rounded
+    first: np.ndarray | None = None  # row of dense features, as it was before rounding
     seen: int = 0
     violations: Violations = field(default_factory=Violations)
 
@@ -120,13 +120,14 @@ class Decoder:
         with np.errstate(over="ignore"):
             rounded = _with_stored(X, values.astype(np.float32).astype(float))
         where, which, _ = not_finite(rounded)
-        self._count_features(np.ones(len(where), bool), "beyond float32", X.shape[1], rows[where], which)
-        if isinstance(X, np.ndarray) and len(X):
+        if len(where):
+            self._count_features(np.ones(len(where), bool), "beyond float32", X.shape[1], rows[where], which)
+        elif isinstance(X, np.ndarray) and len(X):
             self._count_flattened(X, rounded)
         return rounded
 
     def _count_flattened(self, X: np.ndarray, rounded: np.ndarray) -> None:
-        """Count the values of columns that differ, but not any more when they are rounded."""
+        """Count the values of columns that differ from that of the first row, but are rounded to the same."""
         if self.first is None:
             self.first = X[0].copy()
         same = np.flatnonzero((rounded == self.first.astype(np.float32)).all(axis=0))

@@ -24,9 +24,8 @@ NOUN = {  # the plural's s goes where the $ is
 }
 HANDLE_INVALID = ("error", "skip", "mean")
 SKIPPABLE = ("null", "NaN", "infinite")
-# Counted, and never fatal: missing values that a mean took the place of; values of a column of a partition that differ,
-# of which rounding left one.
-FILLED, FLATTENED = "filled", "flattened"
+FILLED = "filled"  # missing values that a mean took the place of: counted, and never fatal
+FLATTENED = "flattened"  # values that differ in the table and no more in what is stored of it: never fatal either
 
 
 @dataclass

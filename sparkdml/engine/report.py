@@ -41,15 +41,15 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
 
 
 def _warn_flattened(report: Report, names: Sequence[str]) -> None:
-    """Warn of a column that varies in the table but not in the rows that were packed."""
+    """Warn of columns that vary in the table but not in what was packed of it."""
     assert report.statistics is not None
     constant = report.statistics.low[:-1] == report.statistics.high[:-1]
-    for name in (name for name, same in zip(names, constant, strict=True) if same):
-        if (name, FLATTENED) in report.violations.found:
-            _, value = report.violations.found[name, FLATTENED]
-            warnings.warn(
-                f"column {name!r} varies about {value} by less than float32 can tell, and is a constant in what was "
-                "packed: subtract that from it where it is made, or set dtype='float64'.",
-                DataWarning,
-                stacklevel=5,
-            )
+    same = [(name, FLATTENED) for name, each in zip(names, constant, strict=True) if each]
+    if lost := [key for key in same if key in report.violations.found]:
+        warnings.warn(
+            f"{len(lost)} columns, such as {lost[0][0]!r} about {report.violations.found[lost[0]][1]}, vary by less "
+            "than float32 can tell and are constants in what was packed: subtract a constant from them or rescale them "
+            "where they are made, or set dtype='float64'.",
+            DataWarning,
+            stacklevel=5,
+        )
