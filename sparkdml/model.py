@@ -29,6 +29,7 @@ VECTOR_COL = "_sparkdml_features"
 OFFSET_COL = "_sparkdml_offset"
 AUGMENTED_COL = "_sparkdml_features_and_offset"
 SCORE_COL = "_sparkdml_score"
+KNOWN_COL = "_sparkdml_known"
 
 
 class LinearModel(Persistable, PredictionModel[Vector]):
@@ -184,11 +185,12 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         scorer, score = model.to_pyspark(), self.getOrDefault(self._score) or SCORE_COL
         scorer._set(featuresCol=VECTOR_COL, **{self._score: score})
         scored = scorer.transform(rows)
-        known = ~F.isnan(self.number(self._score, quoted(score)))
+        # a column of its own, since Spark would test anew for each of the outputs
+        scored = scored.withColumn(KNOWN_COL, ~F.isnan(self.number(self._score, quoted(score))))
         added = [name for output in self._outputs if (name := self._column(output))]
         described = {name: scored.schema[name].metadata for name in added}
-        outputs = {name: F.when(known, quoted(name)).alias(name, metadata=described[name]) for name in added}
-        return scored.withColumns(outputs).drop(VECTOR_COL, SCORE_COL)
+        outputs = {name: F.when(F.col(KNOWN_COL), quoted(name)).alias(name, metadata=described[name]) for name in added}
+        return scored.withColumns(outputs).drop(VECTOR_COL, SCORE_COL, KNOWN_COL)
 
     def _augmented(self) -> Self:
         """The model to which the offset is one more feature, the last, of coefficient one."""

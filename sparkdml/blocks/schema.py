@@ -114,6 +114,11 @@ def numbers_of(vectors: Column) -> Column:
     return F.when(vectors.isNotNull(), vector_to_array(vectors))
 
 
+def scores_of(vectors: Column) -> Column:
+    """The numbers of vectors that models make, which are dense: as Spark stores them, without a copy."""
+    return F.unwrap_udt(vectors)["values"]
+
+
 def require_numeric(schema: StructType, name: str, what: str) -> None:
     """Check that a column is there and is numeric; `what` it is, in words. Raises as `resolve_columns` does."""
     data_type = find_type(schema, name)

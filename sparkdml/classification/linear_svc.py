@@ -10,7 +10,7 @@ from pyspark.ml.classification import LinearSVCModel as PySparkLinearSVCModel
 from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.sql import Column
 
-from sparkdml.blocks.schema import numbers_of
+from sparkdml.blocks.schema import scores_of
 from sparkdml.checks import warn_constant_columns, warn_data
 from sparkdml.classification.svc_params import LinearSVCParams
 from sparkdml.classification.svc_summary import LinearSVCSummary, LinearSVCTrainingSummary, MarginScoring
@@ -246,7 +246,7 @@ class LinearSVCModel(LinearModel, LinearSVCParams, ClassificationModel):
         return super()._twin_params() | {"threshold": self.getOrDefault("threshold")}
 
     def number(self, output: str, column: Column) -> Column:
-        return column if output == "predictionCol" else numbers_of(column)[1]
+        return column if output == "predictionCol" else scores_of(column)[1]
 
     def __repr__(self) -> str:
         return f"LinearSVCModel: uid={self.uid}, numClasses={self.numClasses}, numFeatures={self.numFeatures}"

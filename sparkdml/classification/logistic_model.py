@@ -10,7 +10,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from scipy.special import expit, softmax
 
-from sparkdml.blocks.schema import numbers_of
+from sparkdml.blocks.schema import scores_of
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.classification.logistic_summary import (
     BinaryLogisticRegressionSummary,
@@ -131,7 +131,7 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
         """Of two classes the number of class 1; of more, that of the predicted class or the largest margin."""
         if output == "predictionCol":
             return column
-        return numbers_of(column)[1] if self.numClasses == 2 else F.array_max(numbers_of(column))
+        return scores_of(column)[1] if self.numClasses == 2 else F.array_max(scores_of(column))
 
     def __repr__(self) -> str:
         return f"LogisticRegressionModel: uid={self.uid}, numClasses={self.numClasses}, numFeatures={self.numFeatures}"
