@@ -21,6 +21,7 @@ from sparkdml.optim.solvers.local_descent import SKEWED
 SMALLEST = float(np.finfo(float).tiny)  # below it a float64 has fewer digits
 SQUARED = 1e150  # some digits below the largest number that has a square
 LOST = 8 * np.finfo(float).eps  # standard deviations of less than this share of the mean are some steps of float64
+BLURRED = 50  # steps of float32: rounding, by half a step, is more than 1 % of a smaller standard deviation
 VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
 
 
@@ -40,6 +41,7 @@ def training_statistics(data: Data, fold: int, class_weights: Mapping[float, flo
     if found.concentration == 1.0 and np.any(found.low < found.high):
         warn_data("one row has all of the weight, so that the others are lost in rounding: look at weightCol.")
     _warn_rounding(found, columns)
+    _warn_blurred(data, found, columns)
     if found.net is not None:
         _warn_rounding(found.net, _net_of(columns))
     return found
@@ -51,6 +53,7 @@ def robust_statistics(data: Data, aggregation: str, label: str) -> Statistics:
     found = aggregate_statistics(data.statistics, data.partition_statistics, aggregation)
     _check_votes(data, found, aggregation, columns)
     _require_range(found, columns)
+    _warn_blurred(data, found, columns)
     return found
 
 
@@ -78,12 +81,25 @@ def _require_range(found: Statistics, columns: Sequence[str]) -> None:
 
 def _warn_rounding(found: Statistics, columns: Sequence[str]) -> None:
     """Warn of columns that can be computed with but say more of rounding than of the data."""
+    _warn_narrow(found, columns, LOST * np.abs(found.center), "which is mostly rounding", "leave it out")
+
+
+def _warn_blurred(data: Data, found: Statistics, columns: Sequence[str]) -> None:
+    """Warn of features that are stored as float32 and vary by a few steps of it."""
+    if data.dtype == "float32":
+        steps = np.spacing(np.abs(found.center[:-1]).astype(np.float32))
+        smallest = np.append(BLURRED * steps.astype(float), 0.0)
+        _warn_narrow(found, columns, smallest, "of which float32 keeps few digits", "set dtype='float64'")
+
+
+def _warn_narrow(found: Statistics, columns: Sequence[str], smallest: np.ndarray, why: str, remedy: str) -> None:
+    """Warn of the first column that varies, but with a standard deviation below the smallest good one, (d + 1,)."""
     deviation = np.sqrt(found.variance)
-    if (lost := (deviation > 0.0) & (deviation < LOST * np.abs(found.center))).any():
+    if (lost := (deviation > 0.0) & (deviation < smallest)).any():
         j = int(np.argmax(lost))
         warn_data(
-            f"column {columns[j]!r} varies by {deviation[j]:.1g} about {found.center[j]:g}, which is mostly rounding: "
-            "subtract a constant from it where it is made, or leave it out."
+            f"column {columns[j]!r} varies by {deviation[j]:.1g} about {found.center[j]:g}, {why}: subtract a constant "
+            f"from it where it is made, or {remedy}."
         )
 
 
@@ -93,7 +109,7 @@ def _net_of(columns: Sequence[str]) -> list[str]:
 
 
 def check_packed(params: Params, data: Data) -> None:
-    """Raise where the Params ask for other columns, rows that validate or partitions than those that were packed."""
+    """Raise where the Params ask for other columns, rows that validate, partitions or storage than were packed."""
     if params.isDefined("validationFraction"):
         wanted = params.getOrDefault("validationFraction"), params.getOrDefault("seed")
         if wanted != data.validation:
@@ -102,6 +118,10 @@ def check_packed(params: Params, data: Data) -> None:
                 f"validationFraction={wanted[0]} with seed={wanted[1]}, but the data were packed with "
                 f"validationFraction={share} and seed={seed}: pack them with those of the fit."
             )
+    if params.isSet("dtype") and params.getOrDefault("dtype") != data.dtype:
+        raise ParamError(
+            f"dtype={params.getOrDefault('dtype')!r} but the data are {data.dtype}: give it to `pack`, or clear it."
+        )
     if not isinstance(data, SparkData):
         return
     if (offset := offset_of(params)) != (added := data.columns.roles.get("offset")):

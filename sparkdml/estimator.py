@@ -62,6 +62,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         "numPartitions",
         "handleInvalid",
         "partitioning",
+        "dtype",
         "validationFraction",
         "seed",
     )

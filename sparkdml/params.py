@@ -19,6 +19,7 @@ from pyspark.ml.param.shared import (
 )
 
 from sparkdml.blocks.sampling import SAMPLINGS
+from sparkdml.blocks.store import DTYPES
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.bounds import HasBounds
 from sparkdml.columns import HasFeaturesCols, HasOffsetCol
@@ -100,23 +101,29 @@ def _setter(param: str) -> Callable[[P, Any], P]:
     return lambda self, value: self._set(**{param: value})
 
 
-class HasNumPartitions(Params):
-    """The number of tasks of a pass."""
+class HasPacking(Params):
+    """How rows are packed."""
 
     numPartitions: Param[int] = integer(
         "numPartitions", "number of tasks of a pass; by default as many as the DataFrame has, at most 4 a core.", 1
     )
-
-
-class HasPartitioning(Params):
-    """Which rows share a partition."""
-
     partitioning: Param[str] = Param(
         Params._dummy(),
         "partitioning",
         "which rows share a partition: as-is, random, uniform (as many rows each), stratified (and the same mix of "
         "labels), or a column, whose equal values come together.",
         TypeConverters.toString,
+    )
+    handleInvalid: Param[str] = choice(
+        "handleInvalid",
+        "rows with a null, a NaN or an infinity raise an error or are skipped; with mean, nulls and NaNs of features "
+        "are replaced by the means of the training rows.",
+        HANDLE_INVALID,
+    )
+    dtype: Param[str] = choice(
+        "dtype",
+        "as what features are stored: float32 takes half the bytes and rounds a value by up to 6e-8 of itself.",
+        list(DTYPES),
     )
 
 
@@ -151,17 +158,6 @@ class HasInitialModel(Params):
 
     initialModel: Param[LinearModel] = Param(
         Params._dummy(), "initialModel", "fitted model to start from; features are matched by name.", _fitted
-    )
-
-
-class HasHandleInvalid(Params):
-    """What to do with rows that have missing or infinite values."""
-
-    handleInvalid: Param[str] = choice(
-        "handleInvalid",
-        "rows with a null, a NaN or an infinity raise an error or are skipped; with mean, nulls and NaNs of features "
-        "are replaced by the means of the training rows.",
-        HANDLE_INVALID,
     )
 
 
@@ -269,13 +265,11 @@ class FitParams(
     HasMaxBlockSizeInMB,
     HasFeaturesCols,
     HasOffsetCol,
-    HasNumPartitions,
-    HasHandleInvalid,
+    HasPacking,
     HasDescent,
     HasMiniBatch,
     HasWarmStart,
     HasAggregation,
-    HasPartitioning,
     HasEarlyStopping,
     HasSeed,
     HasBounds,
@@ -305,6 +299,7 @@ class FitParams(
             warmStartEpochs=0,
             aggregation=WEIGHTED_MEAN,
             partitioning="as-is",
+            dtype="float64",
             patience=5,
             seed=0,
         )

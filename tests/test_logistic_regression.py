@@ -229,6 +229,7 @@ VALUES = {
     "warmStartEpochs": 2,
     "aggregation": "median",
     "partitioning": "uniform",
+    "dtype": "float32",
     "sampling": "undersample",
     "samplingRatio": 0.5,
     "classWeight": {0.0: 0.5, 1.0: 2.0, 10.0: 1.0},

@@ -320,7 +320,7 @@ def test_all_zero_sparse_vectors_are_rows_too(spark: SparkSession) -> None:
 # Columns.
 
 
-@pytest.mark.parametrize("wrong", [{"handleInvalid": "keep"}, {"numPartitions": 0}], ids=str)
+@pytest.mark.parametrize("wrong", [{"handleInvalid": "keep"}, {"numPartitions": 0}, {"dtype": "float16"}], ids=str)
 def test_arguments_out_of_range_are_refused(spark: SparkSession, wrong: dict[str, Any]) -> None:
     with pytest.raises(ParamError, match="{}={!r}".format(*next(iter(wrong.items())))):
         pack(spark.range(1), featuresCols=["id"], **wrong)

@@ -109,6 +109,7 @@ FEATURES = {
     "folds": {"featuresCols": NUMBERS[:2], "foldCol": "part", "offsetCol": "s"},
     "validation": {"featuresCols": NUMBERS[:2], "validationFraction": 0.3},
     "as label": {"featuresCols": NUMBERS[:2], "labelCol": "flag"},
+    "short": {"featuresCols": NUMBERS, "dtype": "float32"},
 }
 
 

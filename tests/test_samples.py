@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from sparkdml import pack
 from sparkdml.blocks import store
 from sparkdml.blocks.block import Block
-from sparkdml.blocks.store import Handle, Writer, read_chunks
+from sparkdml.blocks.store import DTYPES, Handle, Writer, read_chunks
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.queries import Gradient, Sample
 
@@ -59,20 +59,21 @@ def test_a_partition_is_never_without_a_row() -> None:
     assert rows_of(Sample(0.5, 0, 0), 0, [0])[0].size == 0
 
 
-@pytest.fixture
-def handle(tmp_path: Path) -> tuple[Handle, list[Block]]:
+@pytest.fixture(params=DTYPES)
+def handle(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Handle, list[Block]]:
     """A partition with dense blocks and CSR blocks in turn, and all roles."""
     rows = random_rows(n=400)
     blocks = []
-    writer = Writer(tmp_path / "partition")
+    writer = Writer(tmp_path / "partition", request.param)
     for i, part in enumerate(np.array_split(np.arange(400), 5)):
         piece = rows.take(part)
         piece = piece.sparse if i % 2 else piece
-        blocks.append(Block(piece.features, piece.label, piece.weight, piece.offset, piece.fold))
+        features = piece.features.astype(request.param).astype(float)  # as what is stored
+        blocks.append(Block(features, piece.label, piece.weight, piece.offset, piece.fold))
         writer.append(blocks[-1])
     parts = tuple(writer.files)
     layouts = tuple(writer.layouts)
-    return Handle(0, str(tmp_path / "partition"), 7, layouts, parts, 0, 0, writer.close()), blocks
+    return Handle(0, str(tmp_path / "partition"), 7, layouts, parts, 0, 0, writer.close(), request.param), blocks
 
 
 def as_arrays(block: Block) -> list[np.ndarray]:

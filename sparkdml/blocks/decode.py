@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block, Features
 from sparkdml.blocks.columns import ROLES, Columns
-from sparkdml.blocks.violations import FILLED, Violations
+from sparkdml.blocks.violations import FILLED, FLATTENED, Violations
 
 MAX_OFFSET = 1e150  # beyond it squares overflow
 MAX_FOLD = np.iinfo(np.int32).max
@@ -28,13 +28,16 @@ class Decoder:
     """Decodes the batches of one partition, one after the other.
 
     `size` is the number of features: known from the columns, or taken from the first vector met. `fill`, one number or
-    one a feature, takes the place of the nulls and NaNs among the features, which are bad without it.
+    one a feature, takes the place of the nulls and NaNs among the features, which are bad without it. With `dtype`
+    "float32" features are rounded to its values; those beyond its range are bad too, and come out infinite.
     """
 
     columns: Columns
     partition: int
     size: int | None = None
     fill: float | np.ndarray | None = None
+    dtype: str = "float64"
+    first: np.ndarray | None = None  # row of dense features, as it was before rounding
     seen: int = 0
     violations: Violations = field(default_factory=Violations)
 
@@ -47,9 +50,11 @@ class Decoder:
                 bad |= self._bad_values(batch.column(role), role)
         read = self._vectors if self.columns.kind == "vector" else self._arrays
         X, rows = read(batch.column("features"), bad)
-        self.seen += batch.num_rows
         if bad.any():
             X, rows = X[np.flatnonzero(~bad[rows])], rows[~bad[rows]]
+        if self.dtype == "float32":
+            X = self._rounded(X, rows)
+        self.seen += batch.num_rows
         return _block(batch, X, rows)
 
     def _vectors(self, column: pa.StructArray, bad: np.ndarray) -> tuple[Features, np.ndarray]:
@@ -103,16 +108,41 @@ class Decoder:
         if self.fill is not None:
             X = _filled(X, self.fill)
             kinds = {FILLED: null | nan, "infinite": kinds["infinite"]}
-        names = self.columns.names or ()
         for kind, match in kinds.items():
             if kind != FILLED:
                 bad[rows[where[match]]] = True
-            if len(names) != X.shape[1]:
-                self._count_cells(match, kind, self.columns.features[0], rows[where], which)
-                continue
-            for j in np.unique(which[match]):
-                self._count_cells(match & (which == j), kind, names[j], rows[where])
+            self._count_features(match, kind, X.shape[1], rows[where], which)
         return X
+
+    def _rounded(self, X: Features, rows: np.ndarray) -> Features:
+        """The features of good rows as the numbers of float32 next to them; those beyond its range are counted."""
+        values = X if isinstance(X, np.ndarray) else X.data
+        with np.errstate(over="ignore"):
+            rounded = _with_stored(X, values.astype(np.float32).astype(float))
+        where, which, _ = not_finite(rounded)
+        if len(where):
+            self._count_features(np.ones(len(where), bool), "beyond float32", X.shape[1], rows[where], which)
+        elif isinstance(X, np.ndarray) and len(X):
+            self._count_flattened(X, rounded)
+        return rounded
+
+    def _count_flattened(self, X: np.ndarray, rounded: np.ndarray) -> None:
+        """Count the values of columns that differ from that of the first row, but are rounded to the same."""
+        if self.first is None:
+            self.first = X[0].copy()
+        same = np.flatnonzero((rounded == self.first.astype(np.float32)).all(axis=0))
+        for j in same[(X[:, same] != self.first[same]).any(axis=0)]:
+            name = self.columns.feature_names(X.shape[1])[j]
+            self.violations.add(name, FLATTENED, len(X), f"{self.first[j]:g}")
+
+    def _count_features(self, match: np.ndarray, kind: str, size: int, rows: np.ndarray, which: np.ndarray) -> None:
+        """Count values of features, given the row and the feature of each: of each feature where it has a name."""
+        names = self.columns.names or ()
+        if len(names) != size:
+            self._count_cells(match, kind, self.columns.features[0], rows, which)
+            return
+        for j in np.unique(which[match]):
+            self._count_cells(match & (which == j), kind, names[j], rows)
 
     def _count_cells(
         self, match: np.ndarray, kind: str, name: str, rows: np.ndarray, which: np.ndarray | None = None
@@ -181,8 +211,12 @@ def _filled(X: Features, fill: float | np.ndarray) -> Features:
     """The features with `fill` for each NaN; a copy, since Arrow's memory may not be written to."""
     values = X if isinstance(X, np.ndarray) else X.data
     columns = np.broadcast_to(np.arange(X.shape[1]), X.shape) if isinstance(X, np.ndarray) else X.indices
-    filled = np.where(np.isnan(values), np.broadcast_to(fill, X.shape[1:])[columns], values)
-    return filled if isinstance(X, np.ndarray) else csr_array((filled, X.indices, X.indptr), shape=X.shape)
+    return _with_stored(X, np.where(np.isnan(values), np.broadcast_to(fill, X.shape[1:])[columns], values))
+
+
+def _with_stored(X: Features, values: np.ndarray) -> Features:
+    """Features that have other values where X has values."""
+    return values if isinstance(X, np.ndarray) else csr_array((values, X.indices, X.indptr), shape=X.shape)
 
 
 def _block(batch: pa.RecordBatch, X: Features, rows: np.ndarray) -> Block:

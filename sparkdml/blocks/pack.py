@@ -32,6 +32,8 @@ class Plan:
     """What every packing task knows: the columns, the number of features if known, the seed, the pack's name.
 
     `fill`, one number a feature, takes the place of missing ones. `validation` is the share of rows drawn for fold 1.
+    `dtype` is as what the features' values are stored: rows are rounded to it first, and all else, such as statistics
+    and digest, is of the rounded values, so that a pack is that of a table which has these.
     """
 
     columns: Columns
@@ -41,6 +43,7 @@ class Plan:
     name: str
     fill: np.ndarray | None = None
     validation: float | None = None
+    dtype: str = "float64"
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pack one partition: the function of `mapInArrow`."""
@@ -105,8 +108,8 @@ class Packer:
     pending: list[Block] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.decoder = Decoder(self.plan.columns, self.partition, self.plan.size, self.plan.fill)
-        self.writer = Writer(self.directory)
+        self.decoder = Decoder(self.plan.columns, self.partition, self.plan.size, self.plan.fill, self.plan.dtype)
+        self.writer = Writer(self.directory, self.plan.dtype)
         self.cells: Cells | None = None
         self.digest = RowDigest(self.plan.seed)
 
@@ -128,7 +131,7 @@ class Packer:
         size = self.decoder.size or 0
         if self.decoder.violations.fatal(self.plan.skip):
             self.writer.discard()
-            self.writer = Writer(self.directory)
+            self.writer = Writer(self.directory, self.plan.dtype)
         handle = Handle(
             self.partition,
             str(self.directory),
@@ -137,6 +140,7 @@ class Packer:
             tuple(self.writer.files),
             *self.digest.values,
             self.writer.close(),
+            self.plan.dtype,
         )
         rows = self.decoder.seen
         sizes = {size: (rows, self.partition)} if self.decoder.size is not None and rows else {}

@@ -8,6 +8,7 @@ ADVICE = {
     "infinite": "replace or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip'",
     "negative": "weights must be zero or more",
     "too large": "rescale the column, whose squares overflow",
+    "beyond float32": "rescale the column, or set dtype (--dtype in a job) to 'float64'",
     "no fold": "folds must be whole numbers below 2^31",
     "ragged": "every vector of the column must have the same size",
 }
@@ -17,12 +18,14 @@ NOUN = {  # the plural's s goes where the $ is
     "infinite": "infinite value$",
     "negative": "negative weight$",
     "too large": "value$ too large to be added to a margin",
+    "beyond float32": "value$ beyond 3.4e+38, the range of float32",
     "no fold": "number$ of no fold",
     "ragged": "vector$ of another size",
 }
 HANDLE_INVALID = ("error", "skip", "mean")
 SKIPPABLE = ("null", "NaN", "infinite")
 FILLED = "filled"  # missing values that a mean took the place of: counted, and never fatal
+FLATTENED = "flattened"  # values that differ in the table and no more in what is stored of it: never fatal either
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Violations:
 
     def fatal(self, skip: bool) -> "Violations":
         """Those that end a fit: all, or with `skip` those that no row can be dropped for."""
-        harmless = (FILLED, *(SKIPPABLE if skip else ()))
+        harmless = (FILLED, FLATTENED, *(SKIPPABLE if skip else ()))
         return Violations({k: v for k, v in self.found.items() if k[1] not in harmless})
 
     @property

@@ -60,9 +60,9 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         penalty "l-bfgs" needs some hundreds.
     classWeight : as in `sparkdml.classification.LogisticRegression`.
     featuresCols, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
-    numPartitions, partitioning, handleInvalid, aggregation, initialModel, validationIndicatorCol, validationFraction,
-    patience, lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts :
-        as in `sparkdml.regression.LinearRegression`.
+    numPartitions, partitioning, dtype, handleInvalid, aggregation, initialModel, validationIndicatorCol,
+    validationFraction, patience, lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts,
+    upperBoundsOnIntercepts : as in `sparkdml.regression.LinearRegression`.
 
     Raises
     ------
@@ -114,6 +114,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         batchSize: int | None = None,
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
+        dtype: str = "float64",
         initialModel: "LinearSVCModel | None" = None,
         classWeight: str | dict[float, float] | None = None,
         validationIndicatorCol: str | None = None,
@@ -161,6 +162,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         batchSize: int | None = None,
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
+        dtype: str = "float64",
         initialModel: "LinearSVCModel | None" = None,
         classWeight: str | dict[float, float] | None = None,
         validationIndicatorCol: str | None = None,

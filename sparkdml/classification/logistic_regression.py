@@ -76,7 +76,7 @@ class LogisticRegression(
         distribution; "newton" always has the classical ones. The weights of classes count as weights of rows. Those of
         a multinomial model are of the coefficients that sum to zero over the classes.
     tol, optimizer, learningRate, stepSize, momentum, miniBatchFraction, batchSize, warmStartEpochs, seed,
-    numPartitions, partitioning, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
+    numPartitions, partitioning, dtype, handleInvalid, maxBlockSizeInMB, aggregationDepth, aggregation,
     initialModel : as in `sparkdml.regression.LinearRegression`.
     sampling, samplingRatio : for two classes: "undersample" leaves out rows of the frequent one, "oversample" repeats
         rows of the rare one, until the weight of the rare one is `samplingRatio` times that of the other. With r_k the
@@ -144,6 +144,7 @@ class LogisticRegression(
         batchSize: int | None = None,
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
+        dtype: str = "float64",
         sampling: str = "none",
         samplingRatio: float = 1.0,
         initialModel: LogisticRegressionModel | None = None,
@@ -197,6 +198,7 @@ class LogisticRegression(
         batchSize: int | None = None,
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
+        dtype: str = "float64",
         sampling: str = "none",
         samplingRatio: float = 1.0,
         initialModel: LogisticRegressionModel | None = None,

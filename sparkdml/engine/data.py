@@ -77,6 +77,7 @@ class Data(ABC):
     sampling : how two classes were balanced.
     class_rates : the weight of each label over its weight in the table that was sampled; empty without sampling.
     has_offset : whether the margins of the rows have offsets.
+    dtype : as what the values of the features are stored; what is summed is float64 in any case.
     """
 
     cells: Cells
@@ -90,6 +91,7 @@ class Data(ABC):
     sampling: Sampling = Sampling()
     class_rates: Mapping[float, float] = MappingProxyType({})
     has_offset: bool = False
+    dtype: str = "float64"
 
     @property
     @abstractmethod

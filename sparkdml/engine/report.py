@@ -1,9 +1,11 @@
 """What the report of a packing tells of the rows: whether they can be fitted, and what to warn of."""
 
 import warnings
+from collections.abc import Sequence
 
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.pack import Report
+from sparkdml.blocks.violations import FLATTENED
 from sparkdml.errors import DataError, DataWarning
 
 EMPTY = "there are no rows to fit: the DataFrame is empty."
@@ -27,6 +29,7 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
     if statistics.weight == 0.0:
         weight = columns.roles["weight"]
         raise DataError(f"all {statistics.count:,} weights in column {weight!r} are zero: one must be positive.")
+    _warn_flattened(report, columns.feature_names(len(statistics.mean) - 1))
     largest = max(content.nbytes for content in report.contents)
     if largest > WARN_PARTITION_BYTES:
         warnings.warn(
@@ -34,4 +37,19 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
             "a larger numPartitions spreads the work better.",
             DataWarning,
             stacklevel=4,
+        )
+
+
+def _warn_flattened(report: Report, names: Sequence[str]) -> None:
+    """Warn of columns that vary in the table but not in what was packed of it."""
+    assert report.statistics is not None
+    constant = report.statistics.low[:-1] == report.statistics.high[:-1]
+    same = [(name, FLATTENED) for name, each in zip(names, constant, strict=True) if each]
+    if lost := [key for key in same if key in report.violations.found]:
+        warnings.warn(
+            f"{len(lost)} columns, such as {lost[0][0]!r} about {report.violations.found[lost[0]][1]}, vary by less "
+            "than float32 can tell and are constants in what was packed: subtract a constant from them or rescale them "
+            "where they are made, or set dtype='float64'.",
+            DataWarning,
+            stacklevel=5,
         )

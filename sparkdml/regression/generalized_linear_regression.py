@@ -78,9 +78,9 @@ class GeneralizedLinearRegression(
     lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box of
         the coefficients and the intercept; there are then no standard errors.
     tol, featuresCols, numPartitions, handleInvalid, maxBlockSizeInMB, optimizer, learningRate, stepSize, momentum,
-    aggregation, miniBatchFraction, batchSize, warmStartEpochs, partitioning, initialModel, validationIndicatorCol,
-    validationFraction, patience, seed : as in `sparkdml.regression.LinearRegression`. With early stopping k is that of
-        the model without features.
+    aggregation, miniBatchFraction, batchSize, warmStartEpochs, partitioning, dtype, initialModel,
+    validationIndicatorCol, validationFraction, patience, seed : as in `sparkdml.regression.LinearRegression`. With
+        early stopping k is that of the model without features.
 
     Raises
     ------
@@ -138,6 +138,7 @@ class GeneralizedLinearRegression(
         batchSize: int | None = None,
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
+        dtype: str = "float64",
         initialModel: "GeneralizedLinearRegressionModel | None" = None,
         validationIndicatorCol: str | None = None,
         validationFraction: float | None = None,
@@ -189,6 +190,7 @@ class GeneralizedLinearRegression(
         batchSize: int | None = None,
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
+        dtype: str = "float64",
         initialModel: "GeneralizedLinearRegressionModel | None" = None,
         validationIndicatorCol: str | None = None,
         validationFraction: float | None = None,

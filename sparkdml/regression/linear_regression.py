@@ -83,6 +83,8 @@ class LinearRegression(
     numPartitions : tasks of a pass.
     partitioning : which rows share a partition: "as-is", "random", "uniform", "stratified" or a column; see
         `sparkdml.pack`.
+    dtype : "float64"; "float32" to store features in half the bytes, for tables larger than the page cache. Each value
+        is rounded by up to 6e-8 of itself, which changes coefficients by about 1e-7; see `sparkdml.pack`.
     initialModel : a fitted model to start from. Features are matched by name: new ones begin at zero, those that are
         gone are left out. "normal", which is exact wherever it starts, gives the same result without.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
@@ -161,6 +163,7 @@ class LinearRegression(
         batchSize: int | None = None,
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
+        dtype: str = "float64",
         initialModel: "LinearRegressionModel | None" = None,
         validationIndicatorCol: str | None = None,
         validationFraction: float | None = None,
@@ -209,6 +212,7 @@ class LinearRegression(
         batchSize: int | None = None,
         warmStartEpochs: int = 0,
         partitioning: str = "as-is",
+        dtype: str = "float64",
         initialModel: "LinearRegressionModel | None" = None,
         validationIndicatorCol: str | None = None,
         validationFraction: float | None = None,
