@@ -25,7 +25,7 @@ from sparkdml.engine.data import LocalData
 from sparkdml.engine.minimize import minimize
 from sparkdml.errors import DivergenceError, FormatError, SolverError
 from sparkdml.optim.losses import LOSSES
-from sparkdml.optim.solvers import SOLVERS, State, StopReason, dump_state, load_state
+from sparkdml.optim.solvers import SOLVERS, State, StopReason, SubsampledNewton, dump_state, load_state
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
 EXACT = [name for name in SOLVERS if name != "sgd"]  # which ends near the optimum, see below
@@ -68,15 +68,18 @@ UNBOUNDED = [name for name, loss in GLM_LOSSES.items() if np.all(loss.valid(np.a
 
 
 @pytest.mark.parametrize("loss", UNBOUNDED)
+@pytest.mark.parametrize("solver", ["l-bfgs", "subsampled-newton"])
 @every_penalty
 @with_and_without_intercept
-def test_the_known_optimum_of_a_generalized_linear_model_is_found(loss: str, penalty: str, intercept: bool) -> None:
+def test_the_known_optimum_of_a_generalized_linear_model_is_found(
+    solver: str, loss: str, penalty: str, intercept: bool
+) -> None:
     """Penalties are weak, so that the labels stay in the domain."""
     X, strengths = random_features(density=0.7), (0.02 * strength for strength in PENALTIES[penalty])
     s = weights(len(X))
     rows, problem, theta = with_known_optimum(X, s, intercept, *strengths, loss=GLM_LOSSES[loss], size=0.25)
     assert np.all(problem.loss.domain(rows.label))
-    fit = solve(rows.local(), problem, "l-bfgs")
+    fit = solve(rows.local(), problem, solver)
     assert fit.state.stop.converged
     np.testing.assert_allclose(theta_of(fit), theta, atol=1e-8)
     assert kkt_residual(problem, rows, theta_of(fit)) < 1e-8
@@ -377,3 +380,21 @@ def test_a_problem_is_refused_before_any_pass_or_solved(solver: str) -> None:
     with pytest.raises(SolverError, match=r"solver='l-bfgs'"):
         solve(data, problem, solver)
     assert data.passes == 0
+
+
+def test_a_sample_saves_looks_at_all_rows() -> None:
+    """Of correlated columns, which cost L-BFGS many passes."""
+    rng = np.random.default_rng(0)
+    X = 0.2 * rng.normal(size=(20_000, 20)) + rng.normal(size=(20_000, 1))
+    data = Rows(X, (rng.random(20_000) < 1.0 / (1.0 + np.exp(-X @ rng.normal(size=20)))).astype(float)).local()
+    problem = standardized(data, True, loss=LOSSES["logistic"])
+    solver = SubsampledNewton(tol=1e-6, fraction=0.1)
+    state, looks = solver.init(problem), 0
+    while state.stop is StopReason.RUNNING:
+        queries: list[Any] = solver.queries(problem, state)
+        looks += any(query.sample is None for query in queries)
+        state = solver.step(problem, state, data.run(queries))
+    (lbfgs,) = minimize([(problem, SOLVERS["l-bfgs"](tol=1e-6))], data)
+    assert looks <= 8 < lbfgs.passes / 5
+    assert state.point is not None
+    np.testing.assert_allclose(state.point.theta, theta_of(lbfgs), rtol=1e-4)
