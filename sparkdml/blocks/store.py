@@ -1,5 +1,6 @@
 """Blocks of one partition as plain array files in a directory of their own."""
 
+import mmap
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -129,6 +130,12 @@ class _Place:
     pointers: int = 0
     nonzeros: int = 0
 
+    def features(self, layout: Layout, columns: int) -> list[tuple[str, int, int]]:
+        """The files that have the features of a block that begins here, and from where to where."""
+        if layout.nonzeros < 0:
+            return [("dense", self.dense * columns, (self.dense + layout.rows) * columns)]
+        return [(part, self.nonzeros, self.nonzeros + layout.nonzeros) for part in ("data", "indices")]
+
     def after(self, layout: Layout) -> "_Place":
         """Where the next block begins."""
         if layout.nonzeros < 0:
@@ -144,46 +151,72 @@ class _Files:
         self.open: dict[str, BinaryIO] = {}
         self.types = stored_types(dtype)
         self.raw = np.empty(CAST_NUMBERS, DTYPES[dtype])  # reused, since memory is slow when it is touched first
+        self.mapped: dict[str, tuple[int, np.ndarray]] = {}
 
-    def read(self, part: str, start: int, stop: int) -> np.ndarray:
-        """The numbers from `start` to `stop` of a file."""
-        array = np.empty(stop - start, FILES[part])
-        self.fill(part, array, start)
-        return array
+    def map(self, part: str, start: int, stop: int) -> None:
+        """Have the numbers from `start` to `stop` of a file taken from the system's own pages, without a copy.
 
-    def fill(self, part: str, array: np.ndarray, start: int) -> None:
-        """Fill an array with the numbers of a file from `start` on."""
-        file = self.open[part]
-        if self.types[part] == array.dtype:
-            _fill(file, array, start)
+        A range is a block, and not the whole file, so that a worker never has much of it among its pages.
+        """
+        self.mapped.pop(part, None)
+        if start == stop:
             return
-        for first in range(0, len(array), len(self.raw)):
-            piece = array[first : first + len(self.raw)]
-            _fill(file, raw := self.raw[: len(piece)], start + first)
-            piece[:] = raw
+        kind, file = self.types[part], self.open[part]
+        before = start * kind.itemsize % mmap.ALLOCATIONGRANULARITY
+        size = before + (stop - start) * kind.itemsize
+        try:
+            pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ, offset=start * kind.itemsize - before)
+        except ValueError:
+            raise OSError(f"{file.name} is shorter than when it was packed") from None
+        pages.madvise(mmap.MADV_SEQUENTIAL)
+        self.mapped[part] = start, np.frombuffer(pages, kind, stop - start, before)
+
+    def read(self, part: str, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
+        """The numbers from `start` to `stop` of a file, not to be written to.
+
+        They are those that are mapped, or a copy, in the buffer if there is one.
+        """
+        array = np.empty(stop - start, FILES[part]) if buffer is None else buffer[: stop - start]
+        if part in self.mapped:
+            first, stored = self.mapped[part]
+            found = stored[start - first : stop - first]
+            if found.dtype == array.dtype:
+                return found
+            array[:] = found
+        elif self.types[part] == array.dtype:
+            _fill(self.open[part], array, start)
+        else:
+            for place in range(0, len(array), len(self.raw)):
+                piece = array[place : place + len(self.raw)]
+                _fill(self.open[part], raw := self.raw[: len(piece)], start + place)
+                piece[:] = raw
+        return array
 
 
 def read_chunks(
     handle: Handle, size: int = CHUNK_BYTES, windows: Sequence[Sequence[slice]] | None = None
 ) -> Iterator[Block]:
-    """The rows of a partition in chunks of about `size` bytes, read into one reused buffer.
+    """The rows of a partition in chunks of about `size` bytes, whose arrays are not to be written to.
 
     With `windows`, some slices of each block, only their rows are read. A chunk is valid until the next one is asked
-    for. Raises `Missing` before the first where a file is gone.
+    for: most are views of the files' pages, or of a buffer that is used again. Raises `Missing` before the first where
+    a file is gone.
     """
     files = _Files(handle.dtype)
     try:
         for part in handle.parts:
             files.open[part] = open(Path(handle.directory) / part, "rb", buffering=0)  # noqa: SIM115
-            if part == "dense":  # the system reads ahead of a full pass, and not beyond the end of a window
-                advice = os.POSIX_FADV_SEQUENTIAL if windows is None else os.POSIX_FADV_RANDOM
-                os.posix_fadvise(files.open[part].fileno(), 0, 0, advice)
+            if part == "dense" and windows is not None:  # the system is not to read beyond the end of a window
+                os.posix_fadvise(files.open[part].fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         # At least one dense row; of sparse rows so many that sums as wide as the features are not what takes the time.
         buffer = np.empty(max(size // 8, handle.columns))
         roles = [role for role in ROLES if role in files.open]
         place = _Place()
         for i, layout in enumerate(handle.layouts):
             read = _dense_chunks if layout.nonzeros < 0 else _sparse_chunks
+            if windows is None:
+                for part, start, stop in place.features(layout, handle.columns):
+                    files.map(part, start, stop)
             for rows in [slice(0, layout.rows)] if windows is None else windows[i]:
                 rest = {role: files.read(role, place.rows + rows.start, place.rows + rows.stop) for role in roles}
                 yield from read(files, handle.columns, place, rows, rest, buffer)
@@ -206,8 +239,8 @@ def _dense_chunks(
     step = max(1, len(buffer) // max(columns, 1))
     for start in range(rows.start, rows.stop, step):
         count = min(start + step, rows.stop) - start
-        X = buffer[: count * columns]
-        files.fill("dense", X, (place.dense + start) * columns)
+        first = (place.dense + start) * columns
+        X = files.read("dense", first, first + count * columns, buffer)
         within = slice(start - rows.start, start - rows.start + count)
         yield Block(X.reshape(count, columns), **{role: part[within] for role, part in rest.items()})
 

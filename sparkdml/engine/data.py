@@ -103,6 +103,10 @@ class Data(ABC):
     def partition_statistics(self) -> tuple[Statistics, ...]:
         """The statistics of each partition, in order."""
 
+    def tasks_for(self, queries: Sequence[Query]) -> int:
+        """How many tasks a pass of these queries has: fewer, where it reads a sample only."""
+        return self.tasks
+
     def run(self, queries: Sequence[Query], reading: Reading = DEFAULT_READING) -> list[Answer]:
         """Answer all queries in one pass."""
         self.passes += 1
@@ -113,8 +117,9 @@ class Data(ABC):
 
     def traffic(self, queries: Sequence[Query]) -> Traffic:
         """What a pass of these queries sends."""
-        down = self.tasks * sum(array_bytes(query) for query in queries)
-        senders = [self.partitions if isinstance(query, EachPartition) else self.tasks for query in queries]
+        tasks = self.tasks_for(queries)
+        down = tasks * sum(array_bytes(query) for query in queries)
+        senders = [self.partitions if isinstance(query, EachPartition) else tasks for query in queries]
         return Traffic(down, sum(query.size * count for query, count in zip(queries, senders, strict=True)))
 
     def statistics_for(self, fold: int = NO_FOLD, class_weights: Mapping[float, float] | None = None) -> Statistics:

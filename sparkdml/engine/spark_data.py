@@ -37,7 +37,7 @@ from sparkdml.errors import (
     ReleasedError,
     SessionError,
 )
-from sparkdml.optim.queries import Answer, PerPartition, Query
+from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
 
 logger = logging.getLogger("sparkdml")
 
@@ -241,6 +241,10 @@ class SparkData(Data):
     def tasks(self) -> int:
         return self._open().getNumPartitions()
 
+    def tasks_for(self, queries: Sequence[Query]) -> int:
+        cores = self._context.defaultParallelism
+        return min(self.tasks, max(math.ceil(share_read(queries) * self.tasks), cores))
+
     def partition_table(self, limit: int = 20) -> str:
         """The packed partitions as a table: rows, weight, MB and label mix of each, of at most `limit` of them.
 
@@ -277,19 +281,24 @@ class SparkData(Data):
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
         request = self._context.broadcast(Request(queries, len(self.feature_names), reading.chunk_bytes))
         try:
-            size = sum(query.size for query in queries)
-            found: list[Answer] = self._gather(partial(tasks.answers, request=request), size, reading.depth).values
+            size, count = sum(query.size for query in queries), self.tasks_for(queries)
+            task = partial(tasks.answers, request=request)
+            found: list[Answer] = self._gather(task, size, reading.depth, count).values
             return found
         finally:
             request.destroy()
 
-    def _gather(self, task: Task, size: int, depth: int) -> Any:
-        """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer."""
+    def _gather(self, task: Task, size: int, depth: int, count: int | None = None) -> Any:
+        """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer.
+
+        The job has as many tasks as a pass over all rows, or `count`.
+        """
         if size * self.partitions <= DIRECT_BYTES:
             depth = 1
         at_most = max(self._driver_bytes // size, 1) if size else self.partitions
         redirected = partial(tasks.redirected, task=task, moved=dict(self._moved))
-        nodes = self._open().mapPartitions(partial(tasks.merged, task=redirected, count=self.partitions))
+        handles = self._open() if count in (None, self.tasks) else self._handles.coalesce(count)
+        nodes = handles.mapPartitions(partial(tasks.merged, task=redirected, count=self.partitions))
         found = self._recover(tree_aggregate(nodes, self.partitions, depth, at_most), task, redirected)
         part = root(found, self.partitions)
         self._check_rows(part.rows)

@@ -398,6 +398,17 @@ class PerPartition(Generic[A]):
         return PerPartition(self.parts + other.parts)
 
 
+def share_read(queries: Sequence[Any]) -> float:
+    """The largest share of the rows that one of the queries looks at.
+
+    >>> share_read([Gram(np.zeros(2))])
+    1.0
+    """
+    asked = [query.query if isinstance(query, EachPartition) else query for query in queries]
+    samples = [getattr(query, "sample", None) for query in asked]
+    return max((sample.fraction if sample else 1.0 for sample in samples), default=1.0)
+
+
 def array_bytes(query: Any) -> int:
     """Bytes of the arrays of a query: what is sent of it, but for some hundred bytes of names and numbers.
 
