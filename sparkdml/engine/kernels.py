@@ -83,13 +83,14 @@ class RowWeights:
 
     def __init__(self, queries: Sequence[SumsQuery | LocalEpoch]) -> None:
         self.folds = np.array([query.fold for query in queries])
+        self.leaves_out = bool(np.any(self.folds >= 0))
         self.labels = np.array(sorted({label for query in queries for label in query.class_weights}))
         factors = [[query.class_weights.get(y, 1.0) for query in queries] for y in self.labels]
         self.factors = np.array([*factors, np.ones(len(queries))])  # (labels + 1, K), the last of all other labels
 
     def outside(self, block: Block) -> np.ndarray:
         """The weights, zero where the model leaves the row's fold out, (rows, K)."""
-        if block.fold is None or np.all(self.folds < 0):
+        if block.fold is None or not self.leaves_out:
             return self._of(block)
         return np.where(self._held_out(block), 0.0, self._of(block))
 
