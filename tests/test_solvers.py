@@ -26,6 +26,7 @@ from sparkdml.engine.minimize import minimize
 from sparkdml.errors import DivergenceError, FormatError, SolverError
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.solvers import SOLVERS, State, StopReason, SubsampledNewton, dump_state, load_state
+from sparkdml.optim.standardize import standardized_problem
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
 EXACT = [name for name in SOLVERS if name != "sgd"]  # which ends near the optimum, see below
@@ -397,4 +398,40 @@ def test_a_sample_saves_looks_at_all_rows() -> None:
     (lbfgs,) = minimize([(problem, SOLVERS["l-bfgs"](tol=1e-6))], data)
     assert looks <= 8 < lbfgs.passes / 3
     assert state.point is not None
-    np.testing.assert_allclose(state.point.theta, theta_of(lbfgs), rtol=1e-4)
+    np.testing.assert_allclose(state.point.theta, theta_of(lbfgs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("standardization", [True, False])
+def test_loss_and_penalty_together_curve_alike_along_every_column(standardization: bool) -> None:
+    """Without standardization the penalty is stronger, in units of its deviation, where a column varies little."""
+    deviation = np.array([1.0, 0.1, 0.01, 0.0])
+    problem = standardized_problem(
+        LOSSES["logistic"],
+        mean=np.ones(4),
+        deviation=deviation,
+        label_mean=0.2,
+        regParam=0.1,
+        elasticNetParam=0.0,
+        fitIntercept=True,
+        standardization=standardization,
+        shift=np.zeros(5),
+    )
+    strength, scale, deviation = problem.penalty.l2.strength[:3], problem.scale[:3], deviation[:3]
+    np.testing.assert_allclose(strength * scale**2, 0.1 * deviation**2 if standardization else 0.1)
+    curvature = 0.2 * 0.8 * (deviation / scale) ** 2 + strength
+    np.testing.assert_allclose(curvature, curvature[0])
+
+
+def test_where_columns_nearly_depend_on_each_other_lbfgs_ends_with_the_objective() -> None:
+    """Coefficients along the flat direction would take many passes more, which no row would tell of."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 30)) * np.logspace(0, -1, 30) @ np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    data = Rows(X, (rng.random(500) < 0.5).astype(float)).local()
+    problem = standardized(data, True, loss=LOSSES["logistic"])
+    ended, exact = (
+        minimize([(problem, SOLVERS[name](tol=1e-4, max_iter=1000))], data)[0] for name in ("l-bfgs", "newton")
+    )
+    assert ended.state.stop is StopReason.CONVERGED
+    gain = exact.state.history[0] - exact.state.history[-1]
+    assert ended.state.history[-1] - exact.state.history[-1] < 1e-5 * gain
+    assert np.linalg.norm(theta_of(ended) - theta_of(exact)) > 1e-4 * np.linalg.norm(theta_of(exact))

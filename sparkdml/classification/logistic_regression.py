@@ -315,14 +315,17 @@ class LogisticRegression(
             )
 
     def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-        """The raw coefficients and intercepts: of those that mean the same, the ones that sum to zero over classes."""
+        """The raw coefficients and intercepts: of those that mean the same, the ones that sum to zero over classes.
+
+        Where the bounds of intercepts do not let these, their sum is as near to zero as it can be.
+        """
         W, b = super()._raw(data, fit)
         if fit.problem.loss.margins == 1:
             return W, b
         penalty, bounds = fit.problem.penalty, fit.problem.bounds
         if not penalty.has_kinks and not np.any(penalty.l2.strength):
             W = W - W.mean(axis=0)
-        return W, b if bounds is not None and bounds.on_intercepts else b - b.mean()
+        return W, b - b.mean() if bounds is None else bounds.centred(b)
 
     def _metrics(self, data: Data, fit: Fit, point: Point) -> BinaryMetrics | MulticlassMetrics | None:
         """What the fit tells; with weights of classes the loss that it knows is another than that of the rows."""

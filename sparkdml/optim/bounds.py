@@ -48,3 +48,13 @@ class Bounds:
         moves = scale > 0.0
         inside[moves, :C] = np.clip(w[moves, :C], self.low[moves], self.high[moves])
         return inside, np.append(np.clip(b[:C], self.intercept_low, self.intercept_high), b[C:])
+
+    def centred(self, b: np.ndarray) -> np.ndarray:
+        """Intercepts (C,) that differ from b by one number, so that their mean is as near to zero as the box lets it.
+
+        >>> free = np.full((1, 2), np.inf)
+        >>> Bounds(-free, free, np.array([1.0, -np.inf]), free[0]).centred(np.array([4.0, 6.0]))
+        array([1., 3.])
+        """
+        shift = np.clip(b.mean(), (b - self.intercept_high).max(), (b - self.intercept_low).min())
+        return np.clip(b - shift, self.intercept_low, self.intercept_high)

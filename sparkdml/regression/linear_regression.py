@@ -79,7 +79,8 @@ class LinearRegression(
     miniBatchFraction, batchSize : of solver="sgd", in two ways; by default 100 rows a coefficient.
     warmStartEpochs : iterations of "local-sgd" before the solver, which begins where they end.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which iterative solvers stop;
-        of "sgd", the estimated share of the objective that is still to be gained.
+        "l-bfgs" also where the objective is as low as everywhere within that distance. Of "sgd", the estimated share of
+        the objective that is still to be gained.
     numPartitions : tasks of a pass.
     partitioning : which rows share a partition: "as-is", "random", "uniform", "stratified" or a column; see
         `sparkdml.pack`.
