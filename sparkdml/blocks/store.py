@@ -5,13 +5,14 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from sparkdml.blocks.block import CHUNK_BYTES, Block
+from sparkdml.blocks.block import CHUNK_BYTES, Block, sparse_chunk
 from sparkdml.blocks.columns import ROLES
 
 # What stands in which file, as blocks have it in memory; the parts of CSR blocks have files of their own.
@@ -208,18 +209,18 @@ def read_chunks(
             files.open[part] = open(Path(handle.directory) / part, "rb", buffering=0)  # noqa: SIM115
             if part == "dense" and windows is not None:  # the system is not to read beyond the end of a window
                 os.posix_fadvise(files.open[part].fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-        # At least one dense row; of sparse rows so many that sums as wide as the features are not what takes the time.
-        buffer = np.empty(max(size // 8, handle.columns))
+        dense = partial(_dense_chunks, buffer=np.empty(max(size // 8, handle.columns)))  # at least one row
+        sparse = partial(_sparse_chunks, most=sparse_chunk(size, handle.columns))
         roles = [role for role in ROLES if role in files.open]
         place = _Place()
         for i, layout in enumerate(handle.layouts):
-            read = _dense_chunks if layout.nonzeros < 0 else _sparse_chunks
+            read = dense if layout.nonzeros < 0 else sparse
             if windows is None:
                 for part, start, stop in place.features(layout, handle.columns):
                     files.map(part, start, stop)
             for rows in [slice(0, layout.rows)] if windows is None else windows[i]:
                 rest = {role: files.read(role, place.rows + rows.start, place.rows + rows.stop) for role in roles}
-                yield from read(files, handle.columns, place, rows, rest, buffer)
+                yield from read(files, handle.columns, place, rows, rest)
             place = place.after(layout)
     except FileNotFoundError as error:
         raise Missing(handle.partition) from error
@@ -251,12 +252,12 @@ def _sparse_chunks(
     place: _Place,
     rows: slice,
     rest: dict[str, np.ndarray],
-    buffer: np.ndarray,
+    most: int,
 ) -> Iterator[Block]:
     indptr = files.read("indptr", place.pointers + rows.start, place.pointers + rows.stop + 1)
     start, total = 0, rows.stop - rows.start
     while start < total:
-        stop = int(np.searchsorted(indptr, indptr[start] + len(buffer), side="right")) - 1
+        stop = int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1
         chunk = slice(start, min(max(stop, start + 1), total))
         ends = place.nonzeros + int(indptr[start]), place.nonzeros + int(indptr[chunk.stop])
         local = (indptr[start : chunk.stop + 1] - indptr[start]).astype(np.int32)
