@@ -3,7 +3,8 @@
     python benchmarks/scaling.py            # 4,000,000 x 50, some minutes
     python benchmarks/scaling.py --quick    # a tenth of the rows
 
-A pass is a gradient of the logistic loss over packed rows. Its medians on 1 and 2 cores, each number of cores in a
+A pass is a gradient of the logistic loss over packed rows; beside passes over few rows stands the emptiest job of
+Python tasks that the same session runs. Its medians on 1 and 2 cores, each number of cores in a
 process and a session of its own, are fitted by
 
     seconds = job + rounds * task + bytes / (cores * bandwidth),      rounds = tasks / cores, rounded up,
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +60,11 @@ def measure(cores: int, rows: int) -> dict[str, Any]:
         for count in (rows, 64 * 100):
             with sparkdml.pack(_dense(spark, count), featuresCols=_names(), numPartitions=tasks) as data:
                 nbytes = count * 8 * (COLUMNS + 1)
-                found["passes"].append({"tasks": data.tasks, "bytes": nbytes, "seconds": _seconds(data, COLUMNS)})
+                seconds, empty = _seconds(data, COLUMNS, _emptiest(spark, data.tasks))
+                found["passes"].append({"tasks": data.tasks, "bytes": nbytes, "seconds": seconds, "empty": empty})
     for width in WIDTHS:
         with sparkdml.pack(_wide(spark, width), numPartitions=cores) as data:
-            found["widths"].append({"width": width, "seconds": _seconds(data, width)})
+            found["widths"].append({"width": width, "seconds": _seconds(data, width)[0]})
     spark.stop()
     return found
 
@@ -86,17 +89,27 @@ def _wide(spark: Any, width: int) -> Any:
     return spark.createDataFrame(rows, ["label", "features"]).repartition(2)
 
 
-def _seconds(data: Any, width: int) -> float:
+def _emptiest(spark: Any, tasks: int) -> Callable[[], Any]:
+    """A job of Python tasks that do nothing."""
+    numbers = spark.sparkContext.parallelize(range(tasks), tasks)
+    return lambda: numbers.mapPartitions(list).collect()
+
+
+def _seconds(data: Any, width: int, other: Callable[[], Any] | None = None) -> tuple[float, float]:
+    """Medians of a pass, and of another job in turn with it."""
     from sparkdml.optim.losses import LOSSES
     from sparkdml.optim.queries import Gradient
 
     query = Gradient(LOSSES["logistic"], np.full((width, 1), 1e-3), np.zeros(1))
-    times = []
+    jobs = (lambda: data.run([query])), other or (lambda: None)
+    times: list[list[float]] = [[], []]
     for _ in range(REPEATS):
-        started = time.perf_counter()
-        data.run([query])
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[2:])
+        for job, taken in zip(jobs, times, strict=True):
+            started = time.perf_counter()
+            job()
+            taken.append(time.perf_counter() - started)
+    passes, others = (statistics.median(taken[2:]) for taken in times)
+    return passes, others
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,13 @@ def report(found: list[dict[str, Any]]) -> str:
                 f"{told:.3f}",
             )
             lines.append([str(number) for number in numbers])
-    texts = [align(lines)]
+    fixed = [["cores", "tasks", "pass", "emptiest job", "ratio"]]
+    for part in found:
+        for each in part["passes"][1::2]:
+            ratio = each["seconds"] / each["empty"]
+            numbers = (part["cores"], each["tasks"], f"{each['seconds']:.3f}", f"{each['empty']:.3f}", f"{ratio:.2f}")
+            fixed.append([str(number) for number in numbers])
+    texts = [align(lines), align(fixed)]
     texts.append(
         f"job {1e3 * model.job:.0f} ms, task {1e3 * model.task:.1f} ms, bandwidth of a core "
         f"{model.bandwidth / 1e9:.1f} GB/s"

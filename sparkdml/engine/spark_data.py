@@ -202,6 +202,7 @@ class SparkData(Data):
         self._packed = packed
         self._handles = packed.map(tasks.unchanged).persist(StorageLevel.MEMORY_AND_DISK)
         self._a_pass: RDD | None = self._handles
+        self._tasks = self.partitions
         self._moved: dict[int, Handle] = {}
         self._rows: dict[int, Rows] = {}
         started = time.perf_counter()
@@ -218,6 +219,7 @@ class SparkData(Data):
             self.contents = tuple(sorted(report.contents, key=lambda content: content.partition))
             nbytes = sum(content.nbytes for content in report.contents)
             self._a_pass = self._coalesced(nbytes, tasks_a_pass)
+            self._tasks = self._a_pass.getNumPartitions()
             self._log(nbytes, time.perf_counter() - started)
         except BaseException:
             self.release()
@@ -239,11 +241,12 @@ class SparkData(Data):
 
     @property
     def tasks(self) -> int:
-        return self._open().getNumPartitions()
+        self._open()
+        return self._tasks
 
     def tasks_for(self, queries: Sequence[Query]) -> int:
-        cores = self._context.defaultParallelism
-        return min(self.tasks, max(math.ceil(share_read(queries) * self.tasks), cores))
+        wanted = math.ceil(share_read(queries) * self.tasks)
+        return self.tasks if wanted >= self.tasks else min(self.tasks, max(wanted, self._context.defaultParallelism))
 
     def partition_table(self, limit: int = 20) -> str:
         """The packed partitions as a table: rows, weight, MB and label mix of each, of at most `limit` of them.
