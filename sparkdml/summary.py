@@ -28,6 +28,7 @@ class Metrics(Protocol):
 
 
 T = TypeVar("T", bound=Metrics)
+LARGE_T = 1e5  # of which three decimals would be more digits than rounding leaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,24 +281,38 @@ def coefficient_rows(
     rows = [[name, f"{value:.6g}"] for name, value in zip(names, estimates, strict=True)]
     if inference is not None:
         z = inference.letter
-        header += ["Std. error" if kind == CLASSICAL else f"Std. error ({kind})", f"{z} value", f"Pr(>|{z}|)"]
+        error_heading = "Std. error" if kind == CLASSICAL else f"Std. error ({kind})"
+        header += [error_heading, f"{z} value", _with_stars(f"Pr(>|{z}|)")]
         columns = (inference.standard_errors, inference.t_values, inference.p_values)
         for row, error, t, p in zip(rows, *columns, strict=True):
-            row += ["-", "-", "-"] if np.isnan(error) else [f"{error:.4g}", f"{t:.3f}", format_p(p)]
+            told = ["-", "-"] if np.isnan(error) else [f"{error:.4g}", format_t(t)]
+            row += [*told, format_p(p)]
     return [header, *rows]
 
 
-def format_p(p: float) -> str:
-    """A p value as R prints it, with its stars.
+def format_t(t: float) -> str:
+    """A t or z value to three decimals, or to four digits where decimals would say nothing.
 
-    >>> format_p(0.03), format_p(1e-20)
-    ('0.0300 *', '<2e-16 ***')
+    >>> format_t(-131.32), format_t(-1e-9), format_t(1851148704.7)
+    ('-131.320', '0.000', '1.851e+09')
+    """
+    return f"{t:z.3f}" if abs(t) < LARGE_T else f"{t:.4g}"
+
+
+def format_p(p: float) -> str:
+    """A p value as R prints it, with its stars; as wide after the number with none, so that numbers stand in line.
+
+    >>> format_p(0.03), format_p(0.3), format_p(1e-20)
+    ('0.0300 *  ', '0.3000    ', '<2e-16 ***')
     """
     if np.isnan(p):
-        return "-"
+        return _with_stars("-")
     stars = "***" if p < 0.001 else "**" if p < 0.01 else "*" if p < 0.05 else ""
-    text = "<2e-16" if p < 2e-16 else f"{p:.2e}" if p < 1e-4 else f"{p:.4f}"
-    return f"{text} {stars}".rstrip()
+    return _with_stars("<2e-16" if p < 2e-16 else f"{p:.2e}" if p < 1e-4 else f"{p:.4f}", stars)
+
+
+def _with_stars(text: str, stars: str = "") -> str:
+    return f"{text} {stars:<3}"
 
 
 def human_bytes(count: int) -> str:

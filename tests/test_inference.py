@@ -14,6 +14,8 @@ from sparkdml.engine.data import LocalData
 from sparkdml.errors import ParamError, SolverError, StatisticsError
 from sparkdml.inference import STANDARD_ERRORS, Inference
 from sparkdml.regression import LinearRegression, PoissonRegression
+from sparkdml.summary import coefficient_rows
+from sparkdml.text import align
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
 TABLE = np.loadtxt(DIABETES, delimiter=",", skiprows=1)
@@ -248,3 +250,12 @@ def test_the_table_names_features_and_survives_save_and_load(spark: SparkSession
     assert loaded.summary.confidenceIntervals() == model.summary.confidenceIntervals()
     with pytest.raises(StatisticsError, match=r"model\.summary"):
         _ = model.evaluate(df).tValues
+
+
+def test_stars_do_not_move_the_p_values() -> None:
+    inference = Inference(np.array([0.0, 2.5, 4e9, 1.0]), np.array([1.0, 1.0, 1.0, 0.0]), np.inf)
+    lines = align(coefficient_rows([*"abcd"], inference.estimates, inference)).splitlines()
+    end = lines[0].index("Pr(>|z|)") + len("Pr(>|z|)")
+    assert [line[:end].split()[-1] for line in lines[1:]] == ["1.0000", "0.0124", "<2e-16", "-"]
+    assert [line[end:].strip() for line in lines[1:]] == ["", "*", "***", ""]
+    assert "4e+09" in lines[3]
