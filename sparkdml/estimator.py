@@ -37,7 +37,7 @@ from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import EarlyStopping, Smoothing, Solver, check_admissible, check_aggregation
 from sparkdml.optim.standardize import standardized_problem
-from sparkdml.params import HasInitialModel
+from sparkdml.params import HasInitialModel, is_chosen
 from sparkdml.persistence import Persistable
 from sparkdml.solver_choice import check_descent, make_solver, solver_name, telling_rows, warm_solver
 from sparkdml.summary import Metrics, Training
@@ -89,7 +89,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
                 f"aggregation={self.getOrDefault('aggregation')!r} has no statistics of the rows that train: take "
                 "'weighted_mean', or leave early stopping out."
             )
-        if self.isSet("patience") and not self._stops_early():
+        if is_chosen(self, "patience") and not self._stops_early():
             raise ParamError("patience is for early stopping: set validationIndicatorCol or validationFraction too.")
 
     def _stops_early(self) -> bool:

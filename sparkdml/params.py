@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import (
@@ -68,9 +68,10 @@ def _ranged(
     def converted(value: Any) -> float:
         result = convert(value)
         if not (low < result if open_low else low <= result) or not result <= high or math.isinf(result):
-            bounds = f"{'above' if open_low else 'at least'} {low:g}"
+            bounds = f"{'above' if open_low else 'at least'} {low:g}" if low > -math.inf else "finite"
             shown = float(f"{high:g}")  # 1 of the largest number below it
             bounds += f" and {'below' if shown > high else 'at most'} {shown:g}" if high < math.inf else ""
+            bounds += " and finite" if low > -math.inf and math.isinf(result) else ""
             raise ParamError(f"{name}={result!r} is out of range: it must be {bounds}.")
         return result
 
@@ -99,6 +100,11 @@ def _getter(param: str) -> Callable[[Params], Any]:
 
 def _setter(param: str) -> Callable[[P, Any], P]:
     return lambda self, value: self._set(**{param: value})
+
+
+def is_chosen(params: Params, name: str) -> bool:
+    """Whether a Param has another value than its default, which may be written out."""
+    return params.isSet(name) and params.getOrDefault(name) != params._defaultParamMap.get(params.getParam(name))
 
 
 class HasPacking(Params):
@@ -303,3 +309,11 @@ class FitParams(
             patience=5,
             seed=0,
         )
+
+    def _set(self, **kwargs: Any) -> Self:
+        """As in pyspark.ml; a Param that is given as None, as signatures write it, is left out or cleared."""
+        for name in [name for name, value in kwargs.items() if value is None]:
+            self.clear(self.getParam(name))
+            del kwargs[name]
+        super()._set(**kwargs)
+        return self

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ def test_a_copy_changes_nothing_of_the_original(name: str) -> None:
     np.testing.assert_array_equal(parameters(copied), parameters(model))
     assert copied.summary.totalIterations == model.summary.totalIterations
     assert model.getRegParam() == 0.25
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_defaults_that_are_written_out_change_nothing(name: str) -> None:
+    family = ESTIMATORS[name]
+    written = {each.name: each.default for each in signature(family.cls.__init__).parameters.values()}
+    del written["self"]
+    model = family.cls(**{**written, **family.params, **LOOSE}).fit(local(family))
+    np.testing.assert_array_equal(parameters(model), parameters(family.make(**LOOSE).fit(local(family))))
+    estimator = family.make(weightCol="weight", regParam=0.5).setParams(weightCol=None, regParam=None)
+    assert {param.name for param in estimator.params if estimator.isSet(param)} == set(family.params)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

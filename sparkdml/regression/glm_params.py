@@ -10,7 +10,7 @@ from sparkdml.errors import ParamError
 from sparkdml.optim.losses import FAMILY_LINKS, GeneralizedLinear, generalized_linear
 from sparkdml.optim.losses.links import LINKS
 from sparkdml.optim.solvers import ALIASES, SOLVERS
-from sparkdml.params import FitParams, HasStandardErrors, choice, number
+from sparkdml.params import FitParams, HasStandardErrors, choice, is_chosen, number
 
 # The family that each Param of a family is for.
 SHAPES = {"variancePower": "tweedie", "linkPower": "tweedie", "overdispersion": "negativeBinomial"}
@@ -65,7 +65,7 @@ class GeneralizedLinearParams(FitParams, HasSolver, HasStandardErrors):
         """The loss of the family and the link; ParamError where they do not go together."""
         family, link = self.getOrDefault("family"), self._optional("link")
         for name, owner in SHAPES.items():
-            if self.isSet(name) and family != owner:
+            if is_chosen(self, name) and family != owner:
                 raise ParamError(f"{name}={self.getOrDefault(name):g} is for family={owner!r}, not {family!r}.")
         links = FAMILY_LINKS[family]
         if link is not None and link not in links:
