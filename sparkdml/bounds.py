@@ -77,10 +77,12 @@ def bounds_of(params: Params, scores: int, features: int) -> Bounds | None:
 
 def _side(params: Params, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """One side of the box, of a shape."""
-    value = params.getOrDefault(name) if params.isDefined(name) else math.inf * (1 if name.startswith("u") else -1)
+    nowhere = math.inf if name.startswith("upper") else -math.inf
+    value = params.getOrDefault(name) if params.isDefined(name) else nowhere
     found = value.toArray() if hasattr(value, "toArray") else np.full(shape, value)
     if found.shape != shape:
-        raise ParamError(
-            f"{name} are {found.shape} numbers: they must be {shape}, a row a class and a column a feature."
-        )
+        layout = "a row a class and a column a feature" if len(shape) == 2 else "a number a class"
+        raise ParamError(f"{name} are {found.shape} numbers: they must be {shape}, {layout}.")
+    if np.any(found == -nowhere):
+        raise ParamError(f"{name} has {-nowhere:g}, within which there is no number: {nowhere:g} stands for no bound.")
     return found

@@ -297,7 +297,9 @@ def test_bounds_are_those_of_pyspark(spark: SparkSession, tmp_path: Path) -> Non
     ("params", "told"),
     [
         ({"lowerBoundsOnCoefficients": [[0.0, 0.0]]}, r"are \(1, 2\) numbers: .* \(1, 4\)"),
-        ({"upperBoundsOnIntercepts": [1.0, 2.0]}, r"are \(2,\) numbers: .* \(1,\)"),
+        ({"upperBoundsOnIntercepts": [1.0, 2.0]}, r"are \(2,\) numbers: .* \(1,\), a number a class"),
+        ({"lowerBoundsOnIntercepts": INF}, "lowerBoundsOnIntercepts has inf, .*: -inf stands for no bound"),
+        ({"upperBoundsOnCoefficients": -INF}, "upperBoundsOnCoefficients has -inf, .*: inf stands for no bound"),
         ({"lowerBoundsOnCoefficients": 1.0, "upperBoundsOnCoefficients": 0.5}, "1 is above 0.5"),
         ({"lowerBoundsOnIntercepts": 1.0, "upperBoundsOnIntercepts": 0.5}, "1 is above 0.5"),
         ({"lowerBoundsOnIntercepts": 0.0, "fitIntercept": False}, "lowerBoundsOnIntercepts .*fitIntercept=True"),
