@@ -232,6 +232,14 @@ def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label
     warn_data(f"{label} is {statistics.center[-1]:g}: {so}.")
 
 
+def warn_one_class(statistics: Statistics) -> None:
+    """Warn of labels of one class where there is no intercept that could say so."""
+    warn_data(
+        f"every label is {statistics.center[-1]:g}: without an intercept the coefficients say only on which side the "
+        "rows lie."
+    )
+
+
 def settle_infinite(statistics: Statistics, problem: Problem) -> Problem:
     """The problem of labels that are all the same and that no finite intercept predicts, of which it warns.
 

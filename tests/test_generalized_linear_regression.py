@@ -2,6 +2,7 @@
 
 import doctest
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -392,11 +393,20 @@ def test_an_infinite_intercept_is_told_of_every_link(
 # Refusals.
 
 
+@pytest.mark.parametrize("link", ["sqrt", "identity"])
+@pytest.mark.parametrize("family", ["poisson", "negativeBinomial"])
+def test_a_mean_of_zero_that_no_coefficients_have_is_refused(family: str, link: str) -> None:
+    with pytest.raises(DataError, match=r"every label is 0, .* set fitIntercept=True, or take link='log'"):
+        GeneralizedLinearRegression(family=family, link=link, fitIntercept=False).fit(LocalData(X, np.zeros(N)))
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [
         ({"family": "poisson", "link": "logit"}, "link='logit' does not go with family='poisson': take 'log' or"),
         ({"family": "tweedie", "link": "log"}, "link='log' does not go with family='tweedie': it takes a linkPower"),
+        ({"family": "tweedie", "linkPower": math.nan}, "linkPower=nan is out of range: it must be finite"),
+        ({"regParam": math.inf}, "regParam=inf is out of range: it must be at least 0 and finite"),
         ({"linkPower": 1.0}, "linkPower=1 is for family='tweedie', not 'gaussian'"),
         ({"family": "gamma", "variancePower": 1.5}, "variancePower=1.5 is for family='tweedie'"),
         ({"overdispersion": 2.0}, "overdispersion=2 is for family='negativeBinomial'"),

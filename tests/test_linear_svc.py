@@ -168,6 +168,9 @@ def test_what_cannot_be_is_refused_and_what_is_odd_is_told() -> None:
     with pytest.warns(DataWarning, match="every label is 1"):
         one = LinearSVC().fit(LocalData(X, np.ones(N)))
     assert (one.intercept, one.summary.objectiveHistory) == (1.0, [0.0])
+    for bounds in ({}, {"upperBoundsOnCoefficients": 9.0}):
+        with pytest.warns(DataWarning, match="every label is 0: without an intercept .* on which side"):
+            assert LinearSVC(fitIntercept=False, **bounds).fit(LocalData(X, np.zeros(N))).coefficients.toArray().any()
     with pytest.warns(ConvergenceWarning, match="maxIter=3"):
         LinearSVC(maxIter=3).fit(local())
     with pytest.raises(StatisticsError, match="rows of the fit"):

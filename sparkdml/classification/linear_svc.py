@@ -11,7 +11,7 @@ from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.sql import Column
 
 from sparkdml.blocks.schema import scores_of
-from sparkdml.checks import warn_constant_columns, warn_constant_label
+from sparkdml.checks import warn_constant_columns, warn_constant_label, warn_one_class
 from sparkdml.classification.svc_params import LinearSVCParams
 from sparkdml.classification.svc_summary import LinearSVCSummary, LinearSVCTrainingSummary, MarginScoring
 from sparkdml.engine.data import Data
@@ -192,8 +192,10 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         deviation = np.sqrt(statistics.sample_variance[:-1])
         problem = replace(self._problem_of(loss, statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
-        if statistics.variance[-1] == 0.0:
-            warn_constant_label(statistics, problem, "the model says no more than that")
+        if statistics.variance[-1] == 0.0 and problem.fit_intercept:
+            warn_constant_label(statistics, problem, "an intercept alone is a best model")
+        elif statistics.variance[-1] == 0.0:
+            warn_one_class(statistics)
         name = solver_name(self)
         if name == "auto":
             kinked = not loss.smooth and data.fits_driver(problem.gram_query().size)

@@ -11,7 +11,7 @@ from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.bounds import bounds_of
-from sparkdml.checks import settle_infinite, warn_constant_columns, warn_data
+from sparkdml.checks import settle_infinite, warn_constant_columns, warn_data, warn_one_class
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.columns import offset_of
@@ -271,10 +271,7 @@ class LogisticRegression(
         """The problem where all rows have the same label, of which it warns."""
         if problem.fit_intercept:
             return settle_infinite(statistics, problem)
-        warn_data(
-            f"every label is {statistics.center[-1]:g}: without an intercept the coefficients say only on which side "
-            "the rows lie."
-        )
+        warn_one_class(statistics)
         return problem
 
     def _choose(self, data: Data, problem: Problem) -> str:

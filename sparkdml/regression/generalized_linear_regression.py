@@ -14,6 +14,7 @@ from sparkdml.checks import settle_infinite, warn_constant_columns, warn_constan
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start
 from sparkdml.engine.spark_data import SparkData
+from sparkdml.errors import DataError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.model import LinearModel
 from sparkdml.optim.losses import GeneralizedLinear
@@ -262,9 +263,17 @@ MAX_ITERATIONS = 100  # of solvers whose iterations are cheaper than those of py
 
 
 def _off_zero(problem: Problem, statistics: Statistics) -> Problem:
-    """Without an intercept, the problem to be begun where the average row has the mean label: zero has no mean."""
+    """Without an intercept, the problem to be begun where the average row has the mean label: zero has no mean.
+
+    DataError where all labels are zero, to which coefficients may come as near as they like.
+    """
     if problem.fit_intercept:
         return problem
+    if statistics.variance[-1] == 0.0 == statistics.center[-1]:
+        raise DataError(
+            "every label is 0, a mean that no coefficients have with this link and without an intercept: set "
+            "fitIntercept=True, or take link='log'."
+        )
     way = statistics.center[:-1] * problem.inverse_scale
     margin = float(problem.loss.link(statistics.center[-1:])[0, 0])
     return problem.starting_at(way * margin / (float(way @ way) or 1.0))
