@@ -320,8 +320,8 @@ Labels: TypeAlias = dict[float, tuple[int, float]] | None  # rows and weight of 
 def require_binary(labels: Labels, column: str) -> None:
     """Raise `DataError` where a label is neither 0 nor 1."""
     advice = (
-        "a binomial model needs 0 and 1. Name other classes so (StringIndexer does), or for more than two of them "
-        "take family='multinomial'."
+        "a model of two classes needs 0 and 1. Name other classes so (StringIndexer does), or for more than two of "
+        "them take LogisticRegression with family='multinomial'."
     )
     _require_labels(labels, {0.0, 1.0}, "other than 0 and 1", column, advice)
 

@@ -223,6 +223,7 @@ SCHEMAS: dict[str, tuple[Callable[[DataFrame], Any], dict[str, Any], type[Sparkd
     "no such feature": (lambda df: df, {"featuresCols": ["x0", "x"]}, ColumnError, "no column 'x': .*'x"),
     "no such vector": (lambda df: df, {"featuresCol": "nowhere"}, ColumnError, "no column 'nowhere': the columns are"),
     "no such label": (lambda df: df, {"labelCol": "weigth"}, ColumnError, "did you mean 'weight'"),
+    "capitals": (lambda df: df, {"labelCol": "WEIGHT"}, ColumnError, "no column 'WEIGHT': did you mean 'weight'"),
     "no such weight": (lambda df: df, {"weightCol": "zzz"}, ColumnError, "no column 'zzz'"),
     "no such fold": (lambda df: df, {"validationIndicatorCol": "zzz"}, ColumnError, "no column 'zzz'"),
     "text among features": (
@@ -254,6 +255,12 @@ SCHEMAS: dict[str, tuple[Callable[[DataFrame], Any], dict[str, Any], type[Sparkd
         {"featuresCols": ["x0", "weight"], "weightCol": "weight"},
         ColumnError,
         "weight column 'weight' is also among the features",
+    ),
+    "a label that tells the fold": (
+        lambda df: df,
+        {"labelCol": "fold", "validationIndicatorCol": "fold"},
+        ColumnError,
+        "fold column 'fold' is also the label",
     ),
     "two kinds of features": (
         lambda df: df,

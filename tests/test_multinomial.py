@@ -190,7 +190,7 @@ def test_a_model_refuses_thresholds_of_other_classes() -> None:
         ({"thresholds": [0.5, 0.5]}, Y, ParamError, r"are 2 numbers, and the labels are 0 to 2: give one a class"),
         ({"thresholds": [0.2, 0.3, 0.5]}, Y % 2, ParamError, r"are 3 numbers, and the labels are 0 and 1"),
         ({"threshold": 0.5, "thresholds": [0.2, 0.3, 0.5]}, Y, ParamError, "threshold=0.5 is for two classes"),
-        ({"family": "binomial"}, Y, DataError, "take family='multinomial'"),
+        ({"family": "binomial"}, Y, DataError, "take LogisticRegression with family='multinomial'"),
         ({}, Y - 0.5, DataError, "labels that no class can have .such as 1.5."),
         ({}, Y - 1.0, DataError, "labels that no class can have .such as -1."),
     ],

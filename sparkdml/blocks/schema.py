@@ -61,6 +61,8 @@ def resolve_roles(
     roles = {role: name for role, name in given if name is not None and (role == "label" or name)}
     for role, name in roles.items():
         require_numeric(schema, name, f"the {role} column")
+        if role in ("offset", "fold") and name == label:
+            raise ColumnError(f"the {role} column {name!r} is also the label: name another column, or none.")
     return roles
 
 
@@ -85,8 +87,9 @@ def find_type(schema: StructType, name: str) -> DataType:
         raise ColumnError(f"there are {count} columns {name!r}: rename one of them, or drop it.")
     if count:
         return schema[name].dataType
-    near = difflib.get_close_matches(name, schema.names, 1, 0.6)
-    hint = f"did you mean {near[0]!r}?" if near else f"the columns are {', '.join(schema.names[:20])}."
+    lower = {each.lower(): each for each in schema.names}  # cases differ most often, and count most letters
+    near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
+    hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(schema.names[:20])}."
     raise ColumnError(f"there is no column {name!r}: {hint}")
 
 
