@@ -31,13 +31,14 @@ from sparkdml.engine.minimize import Fit, Start, minimize_warm
 from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
 from sparkdml.errors import ColumnError, ConvergenceWarning, ParamError
+from sparkdml.given import is_chosen
 from sparkdml.inference import CLASSICAL, check_errors, check_room, measure_covariances, wanted_errors
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import EarlyStopping, Smoothing, Solver, check_admissible, check_aggregation
 from sparkdml.optim.standardize import standardized_problem
-from sparkdml.params import HasInitialModel, is_chosen
+from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
 from sparkdml.solver_choice import check_descent, make_solver, solver_name, telling_rows, warm_solver
 from sparkdml.summary import Metrics, Training

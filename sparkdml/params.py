@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import (
@@ -24,6 +24,7 @@ from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.bounds import HasBounds
 from sparkdml.columns import HasFeaturesCols, HasOffsetCol
 from sparkdml.errors import ParamError
+from sparkdml.given import HasOptional
 from sparkdml.inference import STANDARD_ERRORS
 from sparkdml.model import LinearModel
 from sparkdml.optim.aggregation import AGGREGATIONS, WEIGHTED_MEAN
@@ -100,11 +101,6 @@ def _getter(param: str) -> Callable[[Params], Any]:
 
 def _setter(param: str) -> Callable[[P, Any], P]:
     return lambda self, value: self._set(**{param: value})
-
-
-def is_chosen(params: Params, name: str) -> bool:
-    """Whether a Param has another value than its default, which may be written out."""
-    return params.isSet(name) and params.getOrDefault(name) != params._defaultParamMap.get(params.getParam(name))
 
 
 class HasPacking(Params):
@@ -279,6 +275,7 @@ class FitParams(
     HasEarlyStopping,
     HasSeed,
     HasBounds,
+    HasOptional,
 ):
     """The Params that every family has, with pyspark.ml's defaults."""
 
@@ -309,11 +306,3 @@ class FitParams(
             patience=5,
             seed=0,
         )
-
-    def _set(self, **kwargs: Any) -> Self:
-        """As in pyspark.ml; a Param that is given as None, as signatures write it, is left out or cleared."""
-        for name in [name for name, value in kwargs.items() if value is None]:
-            self.clear(self.getParam(name))
-            del kwargs[name]
-        super()._set(**kwargs)
-        return self

@@ -7,10 +7,11 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasSolver
 
 from sparkdml.errors import ParamError
+from sparkdml.given import is_chosen
 from sparkdml.optim.losses import FAMILY_LINKS, GeneralizedLinear, generalized_linear
 from sparkdml.optim.losses.links import LINKS
 from sparkdml.optim.solvers import ALIASES, SOLVERS
-from sparkdml.params import FitParams, HasStandardErrors, choice, is_chosen, number
+from sparkdml.params import FitParams, HasStandardErrors, choice, number
 
 # The family that each Param of a family is for.
 SHAPES = {"variancePower": "tweedie", "linkPower": "tweedie", "overdispersion": "negativeBinomial"}
