@@ -15,12 +15,17 @@ OLDEST_JAVA = 17  # what Spark 4 is compiled for
 _ADVICE = f"install Java {OLDEST_JAVA} or newer (openjdk-{OLDEST_JAVA}-jre-headless) or set JAVA_HOME to one"
 
 
+def java_command() -> str | None:
+    """The Java that Spark will run, or None; Spark's own order: JAVA_HOME alone where it is set, else the PATH."""
+    home = os.environ.get("JAVA_HOME")
+    return shutil.which("java", path=str(Path(home, "bin")) if home else None)
+
+
 def java_problem() -> str | None:
     """One sentence: what is missing and what to install; None if Spark will find a Java it can run on."""
-    home = os.environ.get("JAVA_HOME")
-    # Spark's own order: JAVA_HOME alone where it is set, else the PATH.
-    java = shutil.which("java", path=str(Path(home, "bin")) if home else None)
+    java = java_command()
     if java is None:
+        home = os.environ.get("JAVA_HOME")
         where = f"in JAVA_HOME ({home})" if home else "on the PATH"
         return f"Spark needs Java, and there is none {where}: {_ADVICE}."
     version = _version(java)

@@ -3,6 +3,7 @@
 import atexit
 import importlib.resources
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from sparkdml.jobkit.class_archive import archive_options
 from sparkdml.jobkit.failures import EnvironmentProblem
 from sparkdml.jobkit.java import java_problem
 
@@ -112,7 +114,7 @@ def _start_jvm(conf: dict[str, str]) -> None:
 
 
 def _prepare_launch() -> None:
-    """Environment of the launch scripts: where Spark is, and a quiet log unless the user configured one."""
+    """Environment of the launch scripts: where Spark is, a quiet log unless the user configured one, and classes."""
     home = Path(pyspark.__file__).parent
     if (home / "bin" / "spark-submit").is_file():
         # Otherwise the scripts ask Python for it, in a command line that breaks where its path has a space.
@@ -122,8 +124,9 @@ def _prepare_launch() -> None:
         "log4j2.properties",
     )
     quiet = Path(__file__).with_name("log4j2.properties")
-    if quiet.is_file() and not own.is_file():
-        os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-Dlog4j2.configurationFile={quiet.as_uri()}")
+    log = [f"-Dlog4j2.configurationFile={quiet.as_uri()}"] if quiet.is_file() and not own.is_file() else []
+    if options := [*log, *archive_options()]:
+        os.environ.setdefault("SPARK_SUBMIT_OPTS", shlex.join(options))
 
 
 def _resolved(app: str, conf: dict[str, str]) -> SparkConf:
