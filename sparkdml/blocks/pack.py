@@ -20,7 +20,7 @@ from sparkdml.blocks.decode import Decoder
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Writer
 from sparkdml.blocks.violations import Violations
-from sparkdml.blocks.worker import freeze_modules
+from sparkdml.blocks.worker import freeze_modules, kept_memory
 
 BLOCK_BYTES = 1 << 24  # rows are permuted within blocks of this size, which a worker holds twice
 REPORT = "report.pickle"
@@ -53,10 +53,12 @@ class Plan:
         """Pack the partition of this task. Never raises over bad data: it counts them."""
         context = TaskContext.get()
         partition = context.partitionId() if context else 0
-        packer = Packer(self, partition, scratch_directory(self.name, partition))
-        for batch in batches:
-            packer.add(batch)
-        handle = packer.finish()
+        with kept_memory():
+            packer = Packer(self, partition, scratch_directory(self.name, partition))
+            for batch in batches:
+                packer.add(batch)
+            handle = packer.finish()
+            del packer
         freeze_modules()
         return handle
 
