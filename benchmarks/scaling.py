@@ -58,7 +58,7 @@ def measure(cores: int, rows: int) -> dict[str, Any]:
     found: dict[str, Any] = {"cores": cores, "rows": rows, "passes": [], "widths": []}
     for tasks in TASKS:
         for count in (rows, 64 * 100):
-            with sparkdml.pack(_dense(spark, count), featuresCols=_names(), numPartitions=tasks) as data:
+            with sparkdml.pack(_dense(spark, count, tasks), featuresCols=_names(), numPartitions=tasks) as data:
                 nbytes = count * 8 * (COLUMNS + 1)
                 seconds, empty = _seconds(data, COLUMNS, _emptiest(spark, data.tasks))
                 found["passes"].append({"tasks": data.tasks, "bytes": nbytes, "seconds": seconds, "empty": empty})
@@ -73,11 +73,11 @@ def _names() -> list[str]:
     return [f"x{j}" for j in range(COLUMNS)]
 
 
-def _dense(spark: Any, rows: int) -> Any:
+def _dense(spark: Any, rows: int, partitions: int) -> Any:
     from pyspark.sql import functions as F
 
     label = (F.rand(1000) < 0.5).cast("double").alias("label")
-    return spark.range(0, rows, 1, TASKS[-1]).select(label, *[F.randn(j).alias(f"x{j}") for j in range(COLUMNS)])
+    return spark.range(0, rows, 1, partitions).select(label, *[F.randn(j).alias(f"x{j}") for j in range(COLUMNS)])
 
 
 def _wide(spark: Any, width: int) -> Any:

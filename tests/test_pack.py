@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from chispa import assert_df_equality
 from leftovers import packed_files, persisted
+from pyspark import SparkContext
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.linalg import SparseVector, Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
@@ -26,6 +27,7 @@ from pyspark.sql.types import (
 )
 
 from sparkdml import LocalData, pack
+from sparkdml.engine import tasks
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import (
     DataError,
@@ -351,6 +353,20 @@ def test_release_removes_everything_and_ends_the_use(spark: SparkSession, scratc
         with pytest.raises(ReleasedError, match="released") as caught:
             use()
         assert isinstance(caught.value, RuntimeError)
+
+
+def test_small_and_large_requests_are_answered_alike_and_leave_no_file(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, sent, broadcast = Path(spark.sparkContext._temp_dir), [], SparkContext.broadcast
+    monkeypatch.setattr(SparkContext, "broadcast", lambda *given: sent.append(given) or broadcast(*given))
+    with packed(table(spark, *arrays())) as data:
+        before, small = sorted(directory.iterdir()), bits(data)
+        assert not sent
+        monkeypatch.setattr(tasks, "ENCLOSED_BYTES", 0)
+        assert bits(data) == small
+        assert len(sent) == 1
+        assert sorted(directory.iterdir()) == before
 
 
 def test_a_source_that_fails_in_one_partition_leaves_nothing(spark: SparkSession) -> None:

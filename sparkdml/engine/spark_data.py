@@ -282,14 +282,12 @@ class SparkData(Data):
         return size <= self._driver_bytes
 
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
-        request = self._context.broadcast(Request(queries, len(self.feature_names), reading.chunk_bytes))
-        try:
-            size, count = sum(query.size for query in queries), self.tasks_for(queries)
+        size, count = sum(query.size for query in queries), self.tasks_for(queries)
+        asked = Request(queries, len(self.feature_names), reading.chunk_bytes)
+        with tasks.broadcast(self._context, asked) as request:
             task = partial(tasks.answers, request=request)
             found: list[Answer] = self._gather(task, size, reading.depth, count).values
-            return found
-        finally:
-            request.destroy()
+        return found
 
     def _gather(self, task: Task, size: int, depth: int, count: int | None = None) -> Any:
         """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer.
