@@ -32,6 +32,8 @@ from peers.machine import described
 from peers.report import write_report
 from peers.shapes import FULL, QUICK, Shape
 
+from sparkdml.jobkit.class_archive import archive_path, make_archive
+
 HERE = Path(__file__).resolve().parent
 FROM_FILES = ("sparkdml", "pyspark.ml", "pyspark.ml, OpenBLAS", "scikit-learn lbfgs", "scikit-learn ridge")
 SLOW = ("pyspark.ml, OpenBLAS", "pyspark.mllib SGD", "vowpal wabbit bfgs")  # to make ready, or to come near
@@ -210,6 +212,8 @@ def main() -> None:
     if unknown := {*chosen} - {*shapes} | {*names} - {*CONTESTANTS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     output = options.output or HERE / "results" / ("quick" if options.quick else "full")
+    if not archive_path().is_file():
+        make_archive()
     machine = described(CORES)
     for name in chosen:
         result = compare(shapes[name], options.data, names, options)

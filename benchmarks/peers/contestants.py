@@ -63,7 +63,10 @@ TOLERANCES = [float(f"{10.0 ** (-k / 2.0):.0e}") for k in range(2, 21)]  # 0.1, 
 
 
 class OnSpark(Contestant):
-    """What the contestants on Spark share; the session is the same but for their settings."""
+    """What the contestants on Spark share; the session is the same but for their settings.
+
+    All of them start from the archive of Spark's classes, as sessions of `get_spark` do.
+    """
 
     settings = TOLERANCES
     conf: ClassVar[dict[str, str]] = {}
@@ -81,9 +84,13 @@ class OnSpark(Contestant):
 
 
 class Sparkdml(OnSpark):
-    """sparkdml on packed data, the solver its own choice."""
+    """sparkdml on packed data, the solver its own choice.
+
+    Its work is done in Python, so its JVM compiles quickly rather than well; that of the others is as Java has it.
+    """
 
     params: ClassVar[dict[str, Any]] = {}
+    conf: ClassVar[dict[str, str]] = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
 
     def prepare(self) -> None:
         import sparkdml

@@ -174,7 +174,7 @@ FULL = {
         Shape("epsilon", 100_000, 2_000, 1e-5, unit=True),
         Shape("airline", 1_000_000, 1_000, 1e-5, nonzeros=8, levels=AIRLINE),
         Shape("criteo", 2_000_000, 262_144, 1e-5, nonzeros=39),
-        Shape("linear", 1_000_000, 500, 1e-5, logistic=False),
+        Shape("linear", 500_000, 500, 1e-5, logistic=False),
     )
 }
 QUICK = {

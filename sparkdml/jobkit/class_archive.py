@@ -48,7 +48,7 @@ def make_archive() -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         made = Path(directory, "classes.jsa")
-        told = _rehearsed(f"-XX:ArchiveClassesAtExit={made}", *_QUIET)[1]
+        told = rehearsed(f"-XX:ArchiveClassesAtExit={made}", *_QUIET)[1]
         if not made.is_file():
             raise RuntimeError(f"the JVM made no archive: {told.strip().splitlines()[-1:]}")
         made.replace(path)  # a JVM that meets half an archive crashes
@@ -70,7 +70,7 @@ def rehearse() -> None:
     spark.stop()
 
 
-def _rehearsed(*options: str) -> tuple[float, str]:
+def rehearsed(*options: str) -> tuple[float, str]:
     """Seconds of a rehearsal in a process of its own, whose JVM has ended too, and what it told."""
     command = [sys.executable, "-c", f"from {__spec__.name} import rehearse; rehearse()"]
     environment = {**os.environ, "SPARK_SUBMIT_OPTS": shlex.join(options)}
@@ -83,10 +83,10 @@ def _rehearsed(*options: str) -> tuple[float, str]:
 
 def main() -> None:
     """Make the archive, and tell what it brings."""
-    before, _ = _rehearsed("-Dsparkdml=1")
+    before, _ = rehearsed("-Dsparkdml=1")
     path = make_archive()
     options = archive_options()
-    after, _ = _rehearsed(*options)
+    after, _ = rehearsed(*options)
     print(f"{path}: {path.stat().st_size / 1e6:.0f} MB. A small fit takes {after:.1f} s instead of {before:.1f} s.")
     print(f"For spark-submit: --driver-java-options {shlex.quote(' '.join(options))}")
 
