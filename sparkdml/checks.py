@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pyspark.ml.param import Params
@@ -19,16 +20,25 @@ from sparkdml.optim.solvers import Solver, State
 from sparkdml.optim.solvers.local_descent import SKEWED
 
 SMALLEST = float(np.finfo(float).tiny)  # below it a float64 has fewer digits
-SQUARED = 1e150  # some digits below the largest number that has a square
 LOST = 8 * np.finfo(float).eps  # standard deviations of less than this share of the mean are some steps of float64
 BLURRED = 50  # steps of float32: rounding, by half a step, is more than 1 % of a smaller standard deviation
 VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
 
 
-def training_statistics(data: Data, fold: int, class_weights: Mapping[float, float], label: str) -> Statistics:
-    """The statistics of the rows outside a fold, with the weights of their classes; `label` is a column for messages.
+def column_of(params: Params, data: Data, role: str) -> Any:
+    """The column of a role, for messages, or None; arrays have none, so that they are named by their roles."""
+    if isinstance(data, SparkData):
+        return data.columns.roles.get(role)
+    return params.getOrDefault(f"{role}Col") if params.isDefined(f"{role}Col") else role
 
-    Raises DataError where no row trains, or where a sum of weights or of squares leaves the range of float64.
+
+def training_statistics(
+    data: Data, fold: int, class_weights: Mapping[float, float], label: str, weight: str | None
+) -> Statistics:
+    """The statistics of the rows outside a fold, with the weights of their classes.
+
+    `label` and `weight`, None where there is none, are columns for messages. Raises DataError where no row trains, or
+    where a sum of weights or of squares leaves the range of float64.
     """
     found = data.statistics_for(fold, class_weights)
     if not found.weight:
@@ -37,7 +47,7 @@ def training_statistics(data: Data, fold: int, class_weights: Mapping[float, flo
             "classWeight, and at how many rows validate."
         )
     columns = [*data.feature_names, label]
-    _require_range(found, columns)
+    _require_range(found, columns, weight)
     if found.concentration == 1.0 and np.any(found.low < found.high):
         warn_data("one row has all of the weight, so that the others are lost in rounding: look at weightCol.")
     _warn_rounding(found, columns)
@@ -47,27 +57,23 @@ def training_statistics(data: Data, fold: int, class_weights: Mapping[float, flo
     return found
 
 
-def robust_statistics(data: Data, aggregation: str, label: str) -> Statistics:
-    """Statistics such that a few partitions do not decide; DataError where most partitions tell too little."""
+def robust_statistics(data: Data, aggregation: str, label: str, weight: str | None) -> Statistics:
+    """As `training_statistics`, but such that a few partitions do not decide; DataError where most tell too little."""
     columns = [*data.feature_names, label]
     found = aggregate_statistics(data.statistics, data.partition_statistics, aggregation)
     _check_votes(data, found, aggregation, columns)
-    _require_range(found, columns)
+    _require_range(found, columns, weight)
     _warn_blurred(data, found, columns)
     return found
 
 
-def _require_range(found: Statistics, columns: Sequence[str]) -> None:
+def _require_range(found: Statistics, columns: Sequence[str], weight: str | None) -> None:
     """Refuse weights and columns whose sums, or sums of squares, float64 does not hold with all digits."""
     if not SMALLEST <= found.weight < np.inf:
-        raise DataError(f"the weights of the rows sum to {found.weight:g}: rescale weightCol.")
+        whose = f"column {weight!r}" if weight else "classWeight"
+        raise DataError(f"{whose} gives {found.count:,} rows weights that sum to {found.weight:g}: rescale them.")
     if not np.all(np.isfinite(found.m2)):
-        j = int(np.argmin(np.isfinite(found.m2)))
-        largest = max(abs(found.low[j]), abs(found.high[j]))
-        why = "whose square overflows: rescale the column"
-        if largest < SQUARED:
-            why = f"whose square times the weights, {found.weight:g} in all, overflows: rescale weightCol"
-        raise DataError(f"column {columns[j]!r} reaches {largest:g}, {why}.")
+        raise DataError(_told_overflow(found, columns, int(np.argmin(np.isfinite(found.m2)))))
     lost = (found.low < found.high) & (np.minimum(found.m2, found.variance) < SMALLEST)
     if lost.any():
         j = int(np.argmax(lost))
@@ -76,7 +82,22 @@ def _require_range(found: Statistics, columns: Sequence[str]) -> None:
             "underflow: rescale the column, or leave it out."
         )
     if found.net is not None:
-        _require_range(found.net, _net_of(columns))
+        _require_range(found.net, _net_of(columns), weight)
+
+
+def _told_overflow(found: Statistics, columns: Sequence[str], j: int) -> str:
+    """What is to be said of a column whose sum of squares is infinite: its values are too large, or its weights."""
+    extreme = found.high[j] if found.high[j] >= -found.low[j] else found.low[j]
+    if not found.vast[j]:
+        return (
+            f"column {columns[j]!r} reaches {extreme:g}, whose square times the weights, {found.weight:g} in all, "
+            "overflows: rescale weightCol."
+        )
+    values, their = ("value", "its square overflows") if found.vast[j] == 1 else ("values", "their squares overflow")
+    return (
+        f"column {columns[j]!r} has {found.vast[j]:,} {values} too large to be fitted (such as {extreme:g}), since "
+        f"{their}: correct or leave out such rows, or rescale the column."
+    )
 
 
 def _warn_rounding(found: Statistics, columns: Sequence[str]) -> None:

@@ -52,13 +52,13 @@ TOLD: dict[str, list[str]] = {
         name: [f"column '{name}'", *PARTS]
         for name in ("x0", "x1", "weight", "offset", "fold", "dense", "sparse", "array")
     },
-    "huge x0": ["column 'x0' reaches 1e+308, whose square overflows"],
-    "huge weight": ["the weights of the rows sum to inf: rescale weightCol"],
+    "huge x0": ["column 'x0' has 2 values too large to be fitted (such as 1e+308)"],
+    "huge weight": [f"column 'weight' gives {GOOD + 2} rows weights that sum to inf"],
     "huge offset": ["column 'offset' has 2 values too large", "1e+308 in row"],
     "huge fold": ["column 'fold' has 2 numbers of no fold", "1e+308 in row"],
-    "huge dense": ["column 'dense[2]' reaches 1e+308"],
-    "huge sparse": ["column 'sparse[1]' reaches 1e+308"],
-    "huge array": ["column 'array[0]' reaches 1e+308"],
+    "huge dense": ["column 'dense[2]' has 1 value too large to be fitted (such as 1e+308)"],
+    "huge sparse": ["column 'sparse[1]' has 1 value too large to be fitted (such as -1e+308)"],
+    "huge array": ["column 'array[0]' has 1 value too large to be fitted (such as 1e+308)"],
     **{f"ragged {name}": [f"column '{name}' has 2 vectors of another size"] for name in ("dense", "sparse", "array")},
     "null in array": ["column 'array' has 3 missing values", "array[1] in row"],
     "negative weight": ["column 'weight' has 2 negative weights", "-1 in row"],

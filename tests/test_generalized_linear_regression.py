@@ -343,7 +343,9 @@ def test_a_link_without_a_mean_at_zero_needs_no_intercept(family: str) -> None:
 )
 def test_labels_outside_the_family_are_refused_before_a_pass(family: str, label: float, words: str) -> None:
     rows = LocalData(X, np.append(np.full(N - 1, 0.5), label))
-    with pytest.raises(DataError, match=f"has the label {label:g}: labels of the family '{family}' must be {words}"):
+    with pytest.raises(
+        DataError, match=rf"1 label that no {family} family has .such as {label:g}.: they must be {words}"
+    ):
         GeneralizedLinearRegression(family=family).fit(rows)
     assert rows.passes == 0
 

@@ -11,13 +11,12 @@ from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.bounds import bounds_of
-from sparkdml.checks import settle_infinite, warn_constant_columns, warn_data, warn_one_class
+from sparkdml.checks import column_of, settle_infinite, warn_constant_columns, warn_data, warn_one_class
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.columns import offset_of
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
-from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ParamError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import BinaryMetrics, MulticlassMetrics, count_classes, require_binary
@@ -288,7 +287,7 @@ class LogisticRegression(
 
     def _loss(self, data: Data) -> tuple[Loss, int]:
         """The loss of the family, and how many classes there are; DataError where the labels are none."""
-        column = data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
+        column = column_of(self, data, "label")
         labels, family = data.statistics.labels, self.getOrDefault("family")
         if family == "binomial":
             require_binary(labels, column)

@@ -10,10 +10,9 @@ from pyspark.ml.regression import GeneralizedLinearRegressionModel as PySparkGen
 from pyspark.ml.regression import RegressionModel, Regressor
 
 from sparkdml.blocks.stats import Statistics
-from sparkdml.checks import settle_infinite, warn_constant_columns, warn_constant_label
+from sparkdml.checks import column_of, settle_infinite, warn_constant_columns, warn_constant_label
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start
-from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import DataError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.model import LinearModel
@@ -210,9 +209,8 @@ class GeneralizedLinearRegression(
         self._loss()
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        label = data.columns.roles["label"] if isinstance(data, SparkData) else self.getOrDefault("labelCol")
         loss, statistics = self._loss(), self._statistics(data)
-        check_labels(loss, statistics, label)
+        check_labels(loss, statistics, column_of(self, data, "label"))
         problem = self._problem(loss, statistics.net_of_offset if loss.quadratic else statistics)
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0 and problem.fit_intercept:
