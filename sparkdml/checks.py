@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from pyspark.ml.param import Params
 
-from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.stats import Statistics
 from sparkdml.columns import offset_of
 from sparkdml.engine.data import Data
@@ -22,6 +21,7 @@ from sparkdml.optim.solvers.local_descent import SKEWED
 SMALLEST = float(np.finfo(float).tiny)  # below it a float64 has fewer digits
 LOST = 8 * np.finfo(float).eps  # standard deviations of less than this share of the mean are some steps of float64
 BLURRED = 50  # steps of float32: rounding, by half a step, is more than 1 % of a smaller standard deviation
+ROLE_PARAMS = {"weight": "weightCol", "offset": "offsetCol", "fold": "validationIndicatorCol"}
 VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
 
 
@@ -143,8 +143,41 @@ def check_packed(params: Params, data: Data) -> None:
         raise ParamError(
             f"dtype={params.getOrDefault('dtype')!r} but the data are {data.dtype}: give it to `pack`, or clear it."
         )
-    if not isinstance(data, SparkData):
-        return
+    if params.isSet("numPartitions") and params.getOrDefault("numPartitions") != data.tasks:
+        raise ParamError(
+            f"numPartitions={params.getOrDefault('numPartitions')} but a pass over the data has {data.tasks} tasks: "
+            "give it to `pack`, or clear it."
+        )
+    if params.isSet("partitioning") and params.getOrDefault("partitioning") != data.partitioning:
+        raise ParamError(
+            f"partitioning={params.getOrDefault('partitioning')!r} but the data were packed with "
+            f"{data.partitioning!r}: give it to `pack`, or clear it."
+        )
+    if isinstance(data, SparkData):
+        _check_columns(params, data)
+    else:
+        _check_arrays(params, data)
+
+
+def _check_arrays(params: Params, data: Data) -> None:
+    """Raise where the Params ask for what arrays have not; of a column that they have, the name does not matter."""
+    for role, name in ROLE_PARAMS.items():
+        if params.isSet(name) and params.getOrDefault(name) and role not in data.roles:
+            raise ColumnError(
+                f"{name}={params.getOrDefault(name)!r} but the data have no {role}: give it to `LocalData`, or clear "
+                f"{name}."
+            )
+    known = len(data.feature_names)
+    named = len(params.getOrDefault("featuresCols")) if params.isSet("featuresCols") else known
+    if named != known:
+        raise ColumnError(
+            f"featuresCols names {named} columns but the data have {known}: give `LocalData` those columns, or clear "
+            "featuresCols."
+        )
+
+
+def _check_columns(params: Params, data: SparkData) -> None:
+    """Raise where the Params ask for other columns than were packed."""
     if (offset := offset_of(params)) != (added := data.columns.roles.get("offset")):
         raise ColumnError(
             f"offsetCol={offset!r} but the data were packed with {added!r}: pack them with the same column."
@@ -159,26 +192,22 @@ def check_packed(params: Params, data: Data) -> None:
             )
     if params.isSet("featuresCols") and tuple(params.getOrDefault("featuresCols")) != data.columns.features:
         raise ColumnError("featuresCols are not the columns that were packed: pack them with the same columns.")
-    if params.isSet("partitioning") and params.getOrDefault("partitioning") != data.partitioning:
-        raise ParamError(
-            f"partitioning={params.getOrDefault('partitioning')!r} but the data were packed with "
-            f"{data.partitioning!r}: give it to `pack`, or clear it."
-        )
 
 
-def check_validation(data: Data, class_weights: Mapping[float, float]) -> None:
+def check_validation(params: Params, data: Data, class_weights: Mapping[float, float]) -> None:
     """Refuse an indicator that has other values than true and false, and one that is never true."""
-    folds = {fold for fold, _ in data.cells.parts}
-    if folds != {NO_FOLD} and not folds <= {0, VALIDATES}:
+    column = params.getOrDefault("validationIndicatorCol") if params.isDefined("validationIndicatorCol") else None
+    parts = data.cells.parts.items() if "fold" in data.roles else ()
+    if others := [(fold, part.count) for (fold, _), part in parts if fold not in (0, VALIDATES)]:
+        fold, count = others[0][0], sum(count for _, count in others)
+        found = "many values" if fold is None else f"{count:,} value{'s' * (count > 1)}, such as {fold},"
         raise DataError(
-            "validationIndicatorCol has values other than 0 and 1: it must be boolean, or 1 in the rows that "
-            "validate and 0 in those that train."
+            f"column {column!r} has {found} other than 0 and 1: it must be boolean, or 1 in the rows that validate and "
+            "0 in those that train."
         )
     if not data.cells.inside(VALIDATES).total.weight_of_classes(class_weights):
-        raise DataError(
-            f"of {data.statistics.count:,} rows none of positive weight validates: mark some in "
-            "validationIndicatorCol, or take a larger validationFraction."
-        )
+        remedy = f"set column {column!r} to 1 in some" if column else "take a larger validationFraction"
+        raise DataError(f"of {data.statistics.count:,} rows none of positive weight validates: {remedy}.")
 
 
 def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Sequence[str]) -> None:
@@ -243,8 +272,13 @@ def warn_constant_columns(statistics: Statistics, problem: Problem) -> None:
         warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
 
 
-def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label: str = "every label") -> None:
-    """Warn of labels that are all the same, or whatever `label` calls them, and say what comes of it.
+def every_label(params: Params, data: Data) -> str:
+    """What messages call labels that are all the same."""
+    return f"in column {column_of(params, data, 'label')!r} every label"
+
+
+def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label: str) -> None:
+    """Warn of labels that are all the same, whatever `label` calls them, and say what comes of it.
 
     That is `so`, unless bounds keep the model from the constant that the labels are.
     """
@@ -253,20 +287,21 @@ def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label
     warn_data(f"{label} is {statistics.center[-1]:g}: {so}.")
 
 
-def warn_one_class(statistics: Statistics) -> None:
+def warn_one_class(statistics: Statistics, label: str) -> None:
     """Warn of labels of one class where there is no intercept that could say so."""
     warn_data(
-        f"every label is {statistics.center[-1]:g}: without an intercept the coefficients say only on which side the "
-        "rows lie."
+        f"{label} is {statistics.center[-1]:g}: without an intercept the coefficients say only on which side the rows "
+        "lie."
     )
 
 
-def settle_infinite(statistics: Statistics, problem: Problem) -> Problem:
+def settle_infinite(statistics: Statistics, problem: Problem, label: str) -> Problem:
     """The problem of labels that are all the same and that no finite intercept predicts, of which it warns.
 
     There is nothing to find, unless bounds keep the model from that constant.
     """
-    warn_constant_label(statistics, problem, "all coefficients are zero, and the intercept stands for an infinite one")
+    so = "all coefficients are zero, and the intercept stands for an infinite one"
+    warn_constant_label(statistics, problem, so, label)
     return problem if problem.confined else problem.settle()
 
 

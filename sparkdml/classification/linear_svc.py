@@ -11,7 +11,7 @@ from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.sql import Column
 
 from sparkdml.blocks.schema import scores_of
-from sparkdml.checks import column_of, warn_constant_columns, warn_constant_label, warn_one_class
+from sparkdml.checks import column_of, every_label, warn_constant_columns, warn_constant_label, warn_one_class
 from sparkdml.classification.svc_params import LinearSVCParams
 from sparkdml.classification.svc_summary import LinearSVCSummary, LinearSVCTrainingSummary, MarginScoring
 from sparkdml.engine.data import Data
@@ -190,9 +190,9 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         problem = replace(self._problem_of(loss, statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0 and problem.fit_intercept:
-            warn_constant_label(statistics, problem, "an intercept alone is a best model")
+            warn_constant_label(statistics, problem, "an intercept alone is a best model", every_label(self, data))
         elif statistics.variance[-1] == 0.0:
-            warn_one_class(statistics)
+            warn_one_class(statistics, every_label(self, data))
         name = solver_name(self)
         if name == "auto":
             kinked = not loss.smooth and data.fits_driver(problem.gram_query().size)

@@ -189,7 +189,7 @@ class SparkData(Data):
         self.partitioning = partitioning
         self.sampling = drawn.sampling if drawn else Sampling()
         self.columns = plan.columns
-        self.has_offset = "offset" in plan.columns.roles
+        self.roles = frozenset(plan.columns.roles)
         self.means = plan.fill
         self.dtype = plan.dtype
         self.validation = plan.validation, plan.seed

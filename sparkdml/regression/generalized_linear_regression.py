@@ -10,7 +10,7 @@ from pyspark.ml.regression import GeneralizedLinearRegressionModel as PySparkGen
 from pyspark.ml.regression import RegressionModel, Regressor
 
 from sparkdml.blocks.stats import Statistics
-from sparkdml.checks import column_of, settle_infinite, warn_constant_columns, warn_constant_label
+from sparkdml.checks import column_of, every_label, settle_infinite, warn_constant_columns, warn_constant_label
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start
 from sparkdml.errors import DataError
@@ -214,7 +214,7 @@ class GeneralizedLinearRegression(
         problem = self._problem(loss, statistics.net_of_offset if loss.quadratic else statistics)
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0 and problem.fit_intercept:
-            problem = _of_one_label(loss, statistics, problem)
+            problem = _of_one_label(loss, statistics, problem, every_label(self, data))
         name = self._solver_name(data, problem)
         quick = self.isSet("maxIter") or name in (Normal.name, Newton.name)
         patient = self if quick else self.copy({self.maxIter: MAX_ITERATIONS})
@@ -277,15 +277,15 @@ def _off_zero(problem: Problem, statistics: Statistics) -> Problem:
     return problem.starting_at(way * margin / (float(way @ way) or 1.0))
 
 
-def _of_one_label(loss: GeneralizedLinear, statistics: Statistics, problem: Problem) -> Problem:
+def _of_one_label(loss: GeneralizedLinear, statistics: Statistics, problem: Problem, label: str) -> Problem:
     """The problem where all labels are the same, of which it warns; it is settled where no finite intercept is best.
 
     With offsets that differ there is something to find as long as the label has a finite margin.
     """
     if not loss.link_function.finite(statistics.center[-1]):
-        return settle_infinite(statistics, problem)
+        return settle_infinite(statistics, problem, label)
     if statistics.net is None:
-        warn_constant_label(statistics, problem, "all coefficients are zero")
+        warn_constant_label(statistics, problem, "all coefficients are zero", label)
     return problem
 
 
