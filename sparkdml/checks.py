@@ -287,6 +287,22 @@ def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label
     warn_data(f"{label} is {statistics.center[-1]:g}: {so}.")
 
 
+def warn_separated(statistics: Statistics, problem: Problem, loss: float) -> None:
+    """Warn of classes that a plane separates, given the mean log loss of a fit: without a penalty nothing holds it.
+
+    A row on the wrong side alone costs log 2. With offsets it need not be a plane that separates, and labels between 0
+    and 1 may be fitted as well as that.
+    """
+    free = not problem.penalty.has_l1 and not np.any(problem.penalty.l2.strength)
+    whole = all(label == int(label) for label in statistics.labels or [0.5])
+    mixed = statistics.net is None and statistics.variance[-1] > 0.0
+    if free and whole and mixed and loss * statistics.count < np.log(2.0):
+        warn_data(
+            "a plane separates the classes, so that without a penalty the coefficients grow with every iteration: "
+            "they tell the side of a row, but no probabilities; set regParam above 0."
+        )
+
+
 def warn_one_class(statistics: Statistics, label: str) -> None:
     """Warn of labels of one class where there is no intercept that could say so."""
     warn_data(

@@ -11,7 +11,14 @@ from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.bounds import bounds_of
-from sparkdml.checks import column_of, every_label, settle_infinite, warn_constant_columns, warn_data, warn_one_class
+from sparkdml.checks import (
+    column_of,
+    every_label,
+    settle_infinite,
+    warn_constant_columns,
+    warn_one_class,
+    warn_separated,
+)
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.columns import offset_of
@@ -336,14 +343,7 @@ class LogisticRegression(
 
     def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
         super()._warn(statistics, fit, point)
-        penalty, two_classes = fit.problem.penalty, statistics.variance[-1] > 0.0
-        free = not penalty.has_l1 and not np.any(penalty.l2.strength)
-        # a row on the wrong side of the plane alone costs log 2; with offsets it need not be a plane that separates
-        if free and statistics.net is None and two_classes and point.loss * statistics.count < np.log(2.0):
-            warn_data(
-                "a plane separates the classes, so that without a penalty the coefficients grow with every iteration: "
-                "they tell the side of a row, but no probabilities; set regParam above 0."
-            )
+        warn_separated(statistics, fit.problem, point.loss)
 
     @property
     def _model_class(self) -> type[LogisticRegressionModel]:
