@@ -229,6 +229,12 @@ SCHEMAS: dict[str, tuple[Callable[[DataFrame], Any], dict[str, Any], type[Sparkd
     "no such vector": (lambda df: df, {"featuresCol": "nowhere"}, ColumnError, "no column 'nowhere': the columns are"),
     "no such label": (lambda df: df, {"labelCol": "weigth"}, ColumnError, "did you mean 'weight'"),
     "capitals": (lambda df: df, {"labelCol": "WEIGHT"}, ColumnError, "no column 'WEIGHT': did you mean 'weight'"),
+    "a field": (
+        lambda df: df.withColumn("both", F.struct("x0", "x1")),
+        {"labelCol": "both.x0"},
+        ColumnError,
+        "no column 'both.x0', but a struct 'both': select its field",
+    ),
     "no such weight": (lambda df: df, {"weightCol": "zzz"}, ColumnError, "no column 'zzz'"),
     "no such fold": (lambda df: df, {"validationIndicatorCol": "zzz"}, ColumnError, "no column 'zzz'"),
     "text among features": (

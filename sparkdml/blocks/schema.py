@@ -88,6 +88,11 @@ def find_type(schema: StructType, name: str) -> DataType:
     if count:
         _require_distinct(schema, name)
         return schema[name].dataType
+    outer, _, inner = name.partition(".")
+    if inner and outer in schema.names and isinstance(schema[outer].dataType, StructType):
+        raise ColumnError(
+            f"there is no column {name!r}, but a struct {outer!r}: select its field as a column of its own."
+        )
     lower = {each.lower(): each for each in schema.names}  # cases differ most often, and count most letters
     near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
     hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(schema.names[:20])}."
