@@ -206,7 +206,8 @@ def check_validation(params: Params, data: Data, class_weights: Mapping[float, f
             "0 in those that train."
         )
     if not data.cells.inside(VALIDATES).total.weight_of_classes(class_weights):
-        remedy = f"set column {column!r} to 1 in some" if column else "take a larger validationFraction"
+        mark = f"set column {column!r} to 1 in some" if column else "name a column that marks some"
+        remedy = f"{mark} (validationIndicatorCol), or take a larger validationFraction"
         raise DataError(f"of {data.statistics.count:,} rows none of positive weight validates: {remedy}.")
 
 
