@@ -2,11 +2,11 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pyspark.ml.param import Params
 
-from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.stats import Statistics
 from sparkdml.columns import offset_of
 from sparkdml.engine.data import Data
@@ -19,16 +19,26 @@ from sparkdml.optim.solvers import Solver, State
 from sparkdml.optim.solvers.local_descent import SKEWED
 
 SMALLEST = float(np.finfo(float).tiny)  # below it a float64 has fewer digits
-SQUARED = 1e150  # some digits below the largest number that has a square
 LOST = 8 * np.finfo(float).eps  # standard deviations of less than this share of the mean are some steps of float64
 BLURRED = 50  # steps of float32: rounding, by half a step, is more than 1 % of a smaller standard deviation
+ROLE_PARAMS = {"weight": "weightCol", "offset": "offsetCol", "fold": "validationIndicatorCol"}
 VALIDATES = 1  # the fold of the rows that do not train; the others are of fold 0
 
 
-def training_statistics(data: Data, fold: int, class_weights: Mapping[float, float], label: str) -> Statistics:
-    """The statistics of the rows outside a fold, with the weights of their classes; `label` is a column for messages.
+def column_of(params: Params, data: Data, role: str) -> Any:
+    """The column of a role, for messages, or None; arrays have none, so that they are named by their roles."""
+    if isinstance(data, SparkData):
+        return data.columns.roles.get(role)
+    return params.getOrDefault(f"{role}Col") if params.isDefined(f"{role}Col") else role
 
-    Raises DataError where no row trains, or where a sum of weights or of squares leaves the range of float64.
+
+def training_statistics(
+    data: Data, fold: int, class_weights: Mapping[float, float], label: str, weight: str | None
+) -> Statistics:
+    """The statistics of the rows outside a fold, with the weights of their classes.
+
+    `label` and `weight`, None where there is none, are columns for messages. Raises DataError where no row trains, or
+    where a sum of weights or of squares leaves the range of float64.
     """
     found = data.statistics_for(fold, class_weights)
     if not found.weight:
@@ -37,7 +47,7 @@ def training_statistics(data: Data, fold: int, class_weights: Mapping[float, flo
             "classWeight, and at how many rows validate."
         )
     columns = [*data.feature_names, label]
-    _require_range(found, columns)
+    _require_range(found, columns, weight)
     if found.concentration == 1.0 and np.any(found.low < found.high):
         warn_data("one row has all of the weight, so that the others are lost in rounding: look at weightCol.")
     _warn_rounding(found, columns)
@@ -47,27 +57,23 @@ def training_statistics(data: Data, fold: int, class_weights: Mapping[float, flo
     return found
 
 
-def robust_statistics(data: Data, aggregation: str, label: str) -> Statistics:
-    """Statistics such that a few partitions do not decide; DataError where most partitions tell too little."""
+def robust_statistics(data: Data, aggregation: str, label: str, weight: str | None) -> Statistics:
+    """As `training_statistics`, but such that a few partitions do not decide; DataError where most tell too little."""
     columns = [*data.feature_names, label]
     found = aggregate_statistics(data.statistics, data.partition_statistics, aggregation)
     _check_votes(data, found, aggregation, columns)
-    _require_range(found, columns)
+    _require_range(found, columns, weight)
     _warn_blurred(data, found, columns)
     return found
 
 
-def _require_range(found: Statistics, columns: Sequence[str]) -> None:
+def _require_range(found: Statistics, columns: Sequence[str], weight: str | None) -> None:
     """Refuse weights and columns whose sums, or sums of squares, float64 does not hold with all digits."""
     if not SMALLEST <= found.weight < np.inf:
-        raise DataError(f"the weights of the rows sum to {found.weight:g}: rescale weightCol.")
+        whose = f"column {weight!r}" if weight else "classWeight"
+        raise DataError(f"{whose} gives {found.count:,} rows weights that sum to {found.weight:g}: rescale them.")
     if not np.all(np.isfinite(found.m2)):
-        j = int(np.argmin(np.isfinite(found.m2)))
-        largest = max(abs(found.low[j]), abs(found.high[j]))
-        why = "whose square overflows: rescale the column"
-        if largest < SQUARED:
-            why = f"whose square times the weights, {found.weight:g} in all, overflows: rescale weightCol"
-        raise DataError(f"column {columns[j]!r} reaches {largest:g}, {why}.")
+        raise DataError(_told_overflow(found, columns, int(np.argmin(np.isfinite(found.m2)))))
     lost = (found.low < found.high) & (np.minimum(found.m2, found.variance) < SMALLEST)
     if lost.any():
         j = int(np.argmax(lost))
@@ -76,7 +82,22 @@ def _require_range(found: Statistics, columns: Sequence[str]) -> None:
             "underflow: rescale the column, or leave it out."
         )
     if found.net is not None:
-        _require_range(found.net, _net_of(columns))
+        _require_range(found.net, _net_of(columns), weight)
+
+
+def _told_overflow(found: Statistics, columns: Sequence[str], j: int) -> str:
+    """What is to be said of a column whose sum of squares is infinite: its values are too large, or its weights."""
+    extreme = found.high[j] if found.high[j] >= -found.low[j] else found.low[j]
+    if not found.vast[j]:
+        return (
+            f"column {columns[j]!r} reaches {extreme:g}, whose square times the weights, {found.weight:g} in all, "
+            "overflows: rescale weightCol."
+        )
+    values, their = ("value", "its square overflows") if found.vast[j] == 1 else ("values", "their squares overflow")
+    return (
+        f"column {columns[j]!r} has {found.vast[j]:,} {values} too large to be fitted (such as {extreme:g}), since "
+        f"{their}: correct or leave out such rows, or rescale the column."
+    )
 
 
 def _warn_rounding(found: Statistics, columns: Sequence[str]) -> None:
@@ -122,8 +143,41 @@ def check_packed(params: Params, data: Data) -> None:
         raise ParamError(
             f"dtype={params.getOrDefault('dtype')!r} but the data are {data.dtype}: give it to `pack`, or clear it."
         )
-    if not isinstance(data, SparkData):
-        return
+    if params.isSet("numPartitions") and params.getOrDefault("numPartitions") != data.tasks:
+        raise ParamError(
+            f"numPartitions={params.getOrDefault('numPartitions')} but a pass over the data has {data.tasks} tasks: "
+            "give it to `pack`, or clear it."
+        )
+    if params.isSet("partitioning") and params.getOrDefault("partitioning") != data.partitioning:
+        raise ParamError(
+            f"partitioning={params.getOrDefault('partitioning')!r} but the data were packed with "
+            f"{data.partitioning!r}: give it to `pack`, or clear it."
+        )
+    if isinstance(data, SparkData):
+        _check_columns(params, data)
+    else:
+        _check_arrays(params, data)
+
+
+def _check_arrays(params: Params, data: Data) -> None:
+    """Raise where the Params ask for what arrays have not; of a column that they have, the name does not matter."""
+    for role, name in ROLE_PARAMS.items():
+        if params.isSet(name) and params.getOrDefault(name) and role not in data.roles:
+            raise ColumnError(
+                f"{name}={params.getOrDefault(name)!r} but the data have no {role}: give it to `LocalData`, or clear "
+                f"{name}."
+            )
+    known = len(data.feature_names)
+    named = len(params.getOrDefault("featuresCols")) if params.isSet("featuresCols") else known
+    if named != known:
+        raise ColumnError(
+            f"featuresCols names {named} columns but the data have {known}: give `LocalData` those columns, or clear "
+            "featuresCols."
+        )
+
+
+def _check_columns(params: Params, data: SparkData) -> None:
+    """Raise where the Params ask for other columns than were packed."""
     if (offset := offset_of(params)) != (added := data.columns.roles.get("offset")):
         raise ColumnError(
             f"offsetCol={offset!r} but the data were packed with {added!r}: pack them with the same column."
@@ -138,26 +192,23 @@ def check_packed(params: Params, data: Data) -> None:
             )
     if params.isSet("featuresCols") and tuple(params.getOrDefault("featuresCols")) != data.columns.features:
         raise ColumnError("featuresCols are not the columns that were packed: pack them with the same columns.")
-    if params.isSet("partitioning") and params.getOrDefault("partitioning") != data.partitioning:
-        raise ParamError(
-            f"partitioning={params.getOrDefault('partitioning')!r} but the data were packed with "
-            f"{data.partitioning!r}: give it to `pack`, or clear it."
-        )
 
 
-def check_validation(data: Data, class_weights: Mapping[float, float]) -> None:
+def check_validation(params: Params, data: Data, class_weights: Mapping[float, float]) -> None:
     """Refuse an indicator that has other values than true and false, and one that is never true."""
-    folds = {fold for fold, _ in data.cells.parts}
-    if folds != {NO_FOLD} and not folds <= {0, VALIDATES}:
+    column = params.getOrDefault("validationIndicatorCol") if params.isDefined("validationIndicatorCol") else None
+    parts = data.cells.parts.items() if "fold" in data.roles else ()
+    if others := [(fold, part.count) for (fold, _), part in parts if fold not in (0, VALIDATES)]:
+        fold, count = others[0][0], sum(count for _, count in others)
+        found = "many values" if fold is None else f"{count:,} value{'s' * (count > 1)}, such as {fold},"
         raise DataError(
-            "validationIndicatorCol has values other than 0 and 1: it must be boolean, or 1 in the rows that "
-            "validate and 0 in those that train."
+            f"column {column!r} has {found} other than 0 and 1: it must be boolean, or 1 in the rows that validate and "
+            "0 in those that train."
         )
     if not data.cells.inside(VALIDATES).total.weight_of_classes(class_weights):
-        raise DataError(
-            f"of {data.statistics.count:,} rows none of positive weight validates: mark some in "
-            "validationIndicatorCol, or take a larger validationFraction."
-        )
+        mark = f"set column {column!r} to 1 in some" if column else "name a column that marks some"
+        remedy = f"{mark} (validationIndicatorCol), or take a larger validationFraction"
+        raise DataError(f"of {data.statistics.count:,} rows none of positive weight validates: {remedy}.")
 
 
 def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Sequence[str]) -> None:
@@ -222,8 +273,13 @@ def warn_constant_columns(statistics: Statistics, problem: Problem) -> None:
         warn_data(f"without an intercept {len(constant)} constant non-zero columns still get the coefficient zero.")
 
 
-def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label: str = "every label") -> None:
-    """Warn of labels that are all the same, or whatever `label` calls them, and say what comes of it.
+def every_label(params: Params, data: Data) -> str:
+    """What messages call labels that are all the same."""
+    return f"in column {column_of(params, data, 'label')!r} every label"
+
+
+def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label: str) -> None:
+    """Warn of labels that are all the same, whatever `label` calls them, and say what comes of it.
 
     That is `so`, unless bounds keep the model from the constant that the labels are.
     """
@@ -232,20 +288,37 @@ def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label
     warn_data(f"{label} is {statistics.center[-1]:g}: {so}.")
 
 
-def warn_one_class(statistics: Statistics) -> None:
+def warn_separated(statistics: Statistics, problem: Problem, loss: float) -> None:
+    """Warn of classes that a plane separates, given the mean log loss of a fit: without a penalty nothing holds it.
+
+    A row on the wrong side alone costs log 2. With offsets it need not be a plane that separates, and labels between 0
+    and 1 may be fitted as well as that.
+    """
+    free = not problem.penalty.has_l1 and not np.any(problem.penalty.l2.strength)
+    whole = all(label == int(label) for label in statistics.labels or [0.5])
+    mixed = statistics.net is None and statistics.variance[-1] > 0.0
+    if free and whole and mixed and loss * statistics.count < np.log(2.0):
+        warn_data(
+            "a plane separates the classes, so that without a penalty the coefficients grow with every iteration: "
+            "they tell the side of a row, but no probabilities; set regParam above 0."
+        )
+
+
+def warn_one_class(statistics: Statistics, label: str) -> None:
     """Warn of labels of one class where there is no intercept that could say so."""
     warn_data(
-        f"every label is {statistics.center[-1]:g}: without an intercept the coefficients say only on which side the "
-        "rows lie."
+        f"{label} is {statistics.center[-1]:g}: without an intercept the coefficients say only on which side the rows "
+        "lie."
     )
 
 
-def settle_infinite(statistics: Statistics, problem: Problem) -> Problem:
+def settle_infinite(statistics: Statistics, problem: Problem, label: str) -> Problem:
     """The problem of labels that are all the same and that no finite intercept predicts, of which it warns.
 
     There is nothing to find, unless bounds keep the model from that constant.
     """
-    warn_constant_label(statistics, problem, "all coefficients are zero, and the intercept stands for an infinite one")
+    so = "all coefficients are zero, and the intercept stands for an infinite one"
+    warn_constant_label(statistics, problem, so, label)
     return problem if problem.confined else problem.settle()
 
 

@@ -21,6 +21,7 @@ from sparkdml.checks import (
     VALIDATES,
     check_packed,
     check_validation,
+    column_of,
     require_room,
     robust_statistics,
     training_statistics,
@@ -132,12 +133,12 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
 
     def _statistics(self, data: Data, class_weights: Mapping[float, float] | None = None) -> Statistics:
         """The statistics of the rows that train, which make the problem; DataError where they cannot be fitted."""
-        label = data.columns.roles["label"] if isinstance(data, SparkData) else self.getOrDefault("labelCol")
+        label, weight = column_of(self, data, "label"), column_of(self, data, "weight")
         if self._stops_early():
-            check_validation(data, class_weights or {})
+            check_validation(self, data, class_weights or {})
         if (aggregation := self.getOrDefault("aggregation")) in ROBUST:
-            return robust_statistics(data, aggregation, label)
-        return training_statistics(data, self._held_out, class_weights or {}, label)
+            return robust_statistics(data, aggregation, label, weight)
+        return training_statistics(data, self._held_out, class_weights or {}, label, weight)
 
     def _problem_of(self, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any) -> Problem:
         """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
@@ -265,8 +266,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             check_admissible(solver, problem)
             require_room(data, problem, solver)
             check_room(data, problem, kind)
+        warm = [warm_solver(estimator, problem) for estimator, problem in zip(estimators, problems, strict=True)]
         problems = with_axes(problems, data, reading)
-        warm = [warm_solver(estimator) for estimator in estimators]
         fits = self._minimize(list(zip(problems, solvers, warm, strict=True)), data, reading)
         for fit in fits:
             if fit.problem.axes is not None:

@@ -6,7 +6,7 @@ import numpy as np
 from pyspark.ml.param import Params
 
 from sparkdml.blocks.stats import Statistics
-from sparkdml.errors import ParamError
+from sparkdml.errors import ParamError, SolverError
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import (
@@ -99,10 +99,21 @@ def telling_rows(statistics: Statistics, problem: Problem) -> float:
     return float(np.sqrt(problem.information)) / max(statistics.concentration, np.finfo(float).tiny)
 
 
-def warm_solver(params: Params) -> LocalDescent | None:
-    """What is to run before the solver, for the Param warmStartEpochs."""
+def begins_warm(params: Params) -> bool:
+    """Whether something is to run before the solver."""
+    return bool(params.getOrDefault("warmStartEpochs"))
+
+
+def warm_solver(params: Params, problem: Problem) -> LocalDescent | None:
+    """What is to run before the solver, for the Param warmStartEpochs; SolverError where it cannot."""
+    if not begins_warm(params):
+        return None
     epochs = params.getOrDefault("warmStartEpochs")
-    return LocalDescent(tol=params.getOrDefault("tol"), max_iter=epochs) if epochs else None
+    solver = LocalDescent(tol=params.getOrDefault("tol"), max_iter=epochs)
+    if problem.penalty.has_box or solver.refusal(problem):
+        why = "bounds" if problem.penalty.has_box else f"the loss {problem.loss.name!r}, whose curvature has no bound"
+        raise SolverError(f"warmStartEpochs={epochs} is for local-sgd, which cannot take {why}: leave it out.")
+    return solver
 
 
 def _chosen(params: Params) -> dict[str, Any]:

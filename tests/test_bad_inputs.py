@@ -17,7 +17,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StructType
 from scipy.sparse import csr_array
 
 from sparkdml import LocalData
-from sparkdml.errors import ColumnError, ColumnTypeError, DataError, SessionError, SparkdmlError
+from sparkdml.errors import ColumnError, ColumnTypeError, DataError, ParamError, SessionError, SparkdmlError
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
@@ -52,18 +52,18 @@ TOLD: dict[str, list[str]] = {
         name: [f"column '{name}'", *PARTS]
         for name in ("x0", "x1", "weight", "offset", "fold", "dense", "sparse", "array")
     },
-    "huge x0": ["column 'x0' reaches 1e+308, whose square overflows"],
-    "huge weight": ["the weights of the rows sum to inf: rescale weightCol"],
+    "huge x0": ["column 'x0' has 2 values too large to be fitted (such as 1e+308)"],
+    "huge weight": [f"column 'weight' gives {GOOD + 2} rows weights that sum to inf"],
     "huge offset": ["column 'offset' has 2 values too large", "1e+308 in row"],
     "huge fold": ["column 'fold' has 2 numbers of no fold", "1e+308 in row"],
-    "huge dense": ["column 'dense[2]' reaches 1e+308"],
-    "huge sparse": ["column 'sparse[1]' reaches 1e+308"],
-    "huge array": ["column 'array[0]' reaches 1e+308"],
+    "huge dense": ["column 'dense[2]' has 1 value too large to be fitted (such as 1e+308)"],
+    "huge sparse": ["column 'sparse[1]' has 1 value too large to be fitted (such as -1e+308)"],
+    "huge array": ["column 'array[0]' has 1 value too large to be fitted (such as 1e+308)"],
     **{f"ragged {name}": [f"column '{name}' has 2 vectors of another size"] for name in ("dense", "sparse", "array")},
     "null in array": ["column 'array' has 3 missing values", "array[1] in row"],
     "negative weight": ["column 'weight' has 2 negative weights", "-1 in row"],
     "fraction of fold": ["column 'fold' has 1 number of no fold", "0.5 in row"],
-    "third fold": ["validationIndicatorCol has values other than 0 and 1"],
+    "third fold": ["column 'fold' has 1 value, such as 2, other than 0 and 1"],
 }
 
 
@@ -173,6 +173,11 @@ NO_ROWS: dict[str, tuple[Callable[[DataFrame], DataFrame], dict[str, Any], str]]
         {},
         "no rows to fit: the DataFrame is empty",
     ),
+    "no features": (
+        lambda df: df.withColumn("x0", F.array().cast("array<double>")),
+        {"featuresCol": "x0", "featuresCols": None},
+        f"column 'x0' has {GOOD} vectors of no number",
+    ),
     "weightless": (weightless, {"weightCol": "weight"}, f"all {GOOD} weights in column 'weight' are zero"),
     "all skipped": (
         lambda df: df.withColumn("x1", F.lit(None).cast("double")),
@@ -224,6 +229,12 @@ SCHEMAS: dict[str, tuple[Callable[[DataFrame], Any], dict[str, Any], type[Sparkd
     "no such vector": (lambda df: df, {"featuresCol": "nowhere"}, ColumnError, "no column 'nowhere': the columns are"),
     "no such label": (lambda df: df, {"labelCol": "weigth"}, ColumnError, "did you mean 'weight'"),
     "capitals": (lambda df: df, {"labelCol": "WEIGHT"}, ColumnError, "no column 'WEIGHT': did you mean 'weight'"),
+    "a field": (
+        lambda df: df.withColumn("both", F.struct("x0", "x1")),
+        {"labelCol": "both.x0"},
+        ColumnError,
+        "no column 'both.x0', but a struct 'both': select its field",
+    ),
     "no such weight": (lambda df: df, {"weightCol": "zzz"}, ColumnError, "no column 'zzz'"),
     "no such fold": (lambda df: df, {"validationIndicatorCol": "zzz"}, ColumnError, "no column 'zzz'"),
     "text among features": (
@@ -239,8 +250,18 @@ SCHEMAS: dict[str, tuple[Callable[[DataFrame], Any], dict[str, Any], type[Sparkd
         ColumnTypeError,
         "'texts' is of type array<string>",
     ),
-    "text label": (lambda df: df, {"labelCol": "text"}, ColumnTypeError, "label column 'text' is of type string"),
-    "text weight": (lambda df: df, {"weightCol": "text"}, ColumnTypeError, "weight column 'text' is of type string"),
+    "text label": (
+        lambda df: df,
+        {"labelCol": "text"},
+        ColumnTypeError,
+        "label column 'text' is of type string, not numeric: number its classes",
+    ),
+    "text weight": (
+        lambda df: df,
+        {"weightCol": "text"},
+        ColumnTypeError,
+        "weight column 'text' is of type string, not numeric: cast it",
+    ),
     "vector label": (lambda df: df, {"labelCol": "dense"}, ColumnTypeError, "label column 'dense'"),
     "vector among features": (
         lambda df: df,
@@ -267,6 +288,12 @@ SCHEMAS: dict[str, tuple[Callable[[DataFrame], Any], dict[str, Any], type[Sparkd
         {"featuresCols": ["x0"], "featuresCol": "dense"},
         ColumnError,
         "featuresCol and featuresCols are both set",
+    ),
+    "two columns that differ in capitals": (
+        lambda df: df.withColumnRenamed("text", "X0"),
+        {"featuresCols": ["x0", "x1"]},
+        ColumnError,
+        "there are columns 'X0' and 'x0', which Spark does not tell apart",
     ),
     "two columns of a name": (twice, {"featuresCols": ["x0", "x1"]}, ColumnError, "there are 2 columns 'x0'"),
     "a stream": (stream, {"featuresCols": ["x0"]}, ColumnTypeError, "a streaming DataFrame cannot be packed"),
@@ -329,6 +356,22 @@ def rows_of(family: Family) -> dict[str, Any]:
         "offset": ones,
         "fold": (ones > 1.0).astype(np.int32),
     }
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "told"),
+    [
+        ({"weightCol": "w"}, ColumnError, "weightCol='w' but the data have no weight: give it to `LocalData`"),
+        ({"offsetCol": "o"}, ColumnError, "offsetCol='o' but the data have no offset"),
+        ({"featuresCols": ["x0", "x1"]}, ColumnError, "featuresCols names 2 columns but the data have 3"),
+        ({"numPartitions": 7}, ParamError, "numPartitions=7 but a pass over the data has 1 tasks"),
+        ({"partitioning": "random"}, ParamError, "partitioning='random' but the data were packed with 'as-is'"),
+    ],
+)
+def test_params_that_ask_for_what_arrays_have_not_are_refused(params: dict, error: type, told: str) -> None:
+    family = ESTIMATORS["linear"]
+    with pytest.raises(error, match=told):
+        family.make(**params).fit(LocalData(X, family.labels))
 
 
 ARRAYS: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], type[SparkdmlError], str]] = {

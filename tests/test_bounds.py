@@ -196,9 +196,8 @@ def test_raw_coefficients_and_intercepts_stay_in_their_box(estimator: type, sett
     again = estimator(
         tol=1e-10, lowerBoundsOnCoefficients=-1e9, upperBoundsOnIntercepts=1e9, maxIter=3000, **settings
     ).fit(data)
-    if C == 1:  # else a constant is free, which a bound keeps where it is
-        np.testing.assert_allclose(weights_of(again)[0], weights_of(free)[0], atol=1e-6)
-        np.testing.assert_allclose(weights_of(again)[1], weights_of(free)[1], atol=1e-5)
+    np.testing.assert_allclose(weights_of(again)[0], weights_of(free)[0], atol=1e-6)
+    np.testing.assert_allclose(weights_of(again)[1], weights_of(free)[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, None), (-0.2, 0.25)], ids=str)
@@ -242,6 +241,22 @@ def test_every_family_keeps_an_intercept_in_its_box(name: str) -> None:
     loose = family.make(**close, upperBoundsOnIntercepts=free.intercept + 0.1).fit(data)
     assert family.objective(loose, TABLE, family.labels) <= family.objective(held, TABLE, family.labels)
     np.testing.assert_allclose(loose.intercept, free.intercept, atol=1e-3 if family.kinked else 1e-6)
+
+
+@pytest.mark.parametrize("low", [0.0, -0.05, 1.0])
+def test_of_multinomial_minima_in_a_box_every_solver_gives_that_which_sums_nearest_to_zero(low: float) -> None:
+    """Without a penalty a constant may be added to the coefficients of a feature, as long as they stay in the box."""
+    data, constant = LocalData(np.column_stack([X, np.ones(len(X))]), LABELS[LogisticRegression]), D
+    params = {"tol": 1e-10, "maxIter": 2000, "lowerBoundsOnCoefficients": low}
+    found = [weights_of(LogisticRegression(solver=s, **params).fit(data)) for s in ("l-bfgs", "newton", "gd")]
+    for w, b in found:
+        np.testing.assert_allclose(w, found[0][0], atol=1e-6)
+        np.testing.assert_allclose(b, found[0][1], atol=1e-6)
+    w = found[0][0]
+    assert not w[:, constant].any()
+    sums, least = np.delete(w.sum(axis=0), constant), np.delete(w.min(axis=0), constant)
+    assert np.all(least >= low)
+    assert np.all((np.abs(sums) < 1e-12) | (least == low))
 
 
 def test_huber_in_a_box_is_that_of_scipy() -> None:

@@ -272,16 +272,17 @@ def test_balanced_weights_are_those_of_the_rows_that_train() -> None:
     ("fold", "told"),
     [
         (np.zeros(90), "none of positive weight validates"),
-        (None, "none of positive weight validates"),
+        (None, "validationIndicatorCol='v' but the data have no fold"),
         (np.ones(90), "none of positive weight is left to train"),
-        (np.arange(90) % 3, "values other than 0 and 1"),
-        (np.arange(90), "values other than 0 and 1"),
+        (np.arange(90) % 3, "column 'v' has 30 values, such as 2, other than 0 and 1"),
+        (np.arange(90) % 2 - 1, "column 'v' has 45 values, such as -1, other than 0 and 1"),
+        (np.arange(90), "column 'v' has .* other than 0 and 1"),
     ],
 )
 @every_estimator
 def test_indicators_that_leave_nothing_to_do_are_refused(kind: str, fold: np.ndarray | None, told: str) -> None:
     rows = replace(noisy_rows(OF[kind]), fold=None if fold is None else fold.astype(np.int32))
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError if fold is not None else ColumnError, match=told):
         ESTIMATORS[kind](validationIndicatorCol="v").fit(rows.local())
 
 

@@ -3,6 +3,7 @@
 import doctest
 import itertools
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sparkdml.errors import (
     ConvergenceWarning,
     DataError,
     DataWarning,
+    DivergenceError,
     ParamError,
     SolverError,
     StatisticsError,
@@ -332,6 +334,36 @@ def test_a_link_without_a_mean_at_zero_needs_no_intercept(family: str) -> None:
         np.testing.assert_allclose(gradient, 0.0, atol=1e-8)
 
 
+@pytest.mark.parametrize("link", ["sqrt", "identity"])
+@pytest.mark.parametrize("solver", ["newton", "l-bfgs"])
+def test_a_start_that_gives_rows_no_mean_is_told(link: str, solver: str) -> None:
+    """Features of both signs: whatever the coefficients are, some margins are not positive."""
+    estimator = GeneralizedLinearRegression(family="poisson", link=link, solver=solver, fitIntercept=False)
+    with pytest.raises(DivergenceError, match=f"no mean with 'poisson, {link} link'; set fitIntercept=True"):
+        estimator.fit(LocalData(X, np.full(N, 2.0)))
+
+
+@pytest.mark.parametrize("link", FAMILY_LINKS["binomial"])
+@pytest.mark.parametrize("params", [{}, {"regParam": 0.01}], ids=str)
+def test_classes_that_a_plane_separates_are_told(link: str, params: dict[str, float]) -> None:
+    y = (X[:, 0] > 0.0).astype(float)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = GeneralizedLinearRegression(family="binomial", link=link, maxIter=100, **params).fit(LocalData(X, y))
+    told = [each for each in caught if "a plane separates the classes" in str(each.message)]
+    assert [each.category for each in told] == ([] if params else [DataWarning])
+    if not params:
+        np.testing.assert_allclose([model.predict(Vectors.dense(x)) for x in X], y, atol=1e-2)
+
+
+def test_shares_that_are_fitted_without_a_loss_are_not_taken_for_classes() -> None:
+    shares = 1.0 / (1.0 + np.exp(-X @ [0.5, -0.2, 1.0]))
+    for y in (shares, np.where(X[:, 0] > 0.0, 0.75, 0.25)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            GeneralizedLinearRegression(family="binomial").fit(LocalData(X, y))
+
+
 @pytest.mark.parametrize(
     ("family", "label", "words"),
     [
@@ -343,7 +375,9 @@ def test_a_link_without_a_mean_at_zero_needs_no_intercept(family: str) -> None:
 )
 def test_labels_outside_the_family_are_refused_before_a_pass(family: str, label: float, words: str) -> None:
     rows = LocalData(X, np.append(np.full(N - 1, 0.5), label))
-    with pytest.raises(DataError, match=f"has the label {label:g}: labels of the family '{family}' must be {words}"):
+    with pytest.raises(
+        DataError, match=rf"1 label that no {family} family has .such as {label:g}.: they must be {words}"
+    ):
         GeneralizedLinearRegression(family=family).fit(rows)
     assert rows.passes == 0
 
@@ -396,7 +430,9 @@ def test_an_infinite_intercept_is_told_of_every_link(
 @pytest.mark.parametrize("link", ["sqrt", "identity"])
 @pytest.mark.parametrize("family", ["poisson", "negativeBinomial"])
 def test_a_mean_of_zero_that_no_coefficients_have_is_refused(family: str, link: str) -> None:
-    with pytest.raises(DataError, match=r"every label is 0, .* set fitIntercept=True, or take link='log'"):
+    with pytest.raises(
+        DataError, match=r"in column 'label' every label is 0, .* set fitIntercept=True, or take link='log'"
+    ):
         GeneralizedLinearRegression(family=family, link=link, fitIntercept=False).fit(LocalData(X, np.zeros(N)))
 
 

@@ -189,6 +189,8 @@ def test_a_model_refuses_thresholds_of_other_classes() -> None:
         ({"classWeight": {3: 1.0}}, Y, ParamError, "classWeight names the label 3: the labels are 0 to 2"),
         ({"thresholds": [0.5, 0.5]}, Y, ParamError, r"are 2 numbers, and the labels are 0 to 2: give one a class"),
         ({"thresholds": [0.2, 0.3, 0.5]}, Y % 2, ParamError, r"are 3 numbers, and the labels are 0 and 1"),
+        ({"threshold": 0.7}, Y, ParamError, "threshold=0.7 is for a binomial model, .*: give thresholds"),
+        ({"threshold": 0.7, "family": "multinomial"}, Y % 2, ParamError, "threshold=0.7 is for a binomial model"),
         ({"threshold": 0.5, "thresholds": [0.2, 0.3, 0.5]}, Y, ParamError, "threshold=0.5 is for two classes"),
         ({"family": "binomial"}, Y, DataError, "take LogisticRegression with family='multinomial'"),
         ({}, Y - 0.5, DataError, "labels that no class can have .such as 1.5."),

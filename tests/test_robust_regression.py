@@ -93,6 +93,9 @@ def test_quantiles_and_hubers_share_their_passes() -> None:
         ({"loss": "huber", "regParam": 0.1, "elasticNetParam": 0.5}, "only have an L2 penalty"),
         ({"loss": "huber", "computeStatistics": True}, "no standard errors with loss='huber'"),
         ({"loss": "quantile", "computeStatistics": True}, "no standard errors with loss='quantile'"),
+        ({"epsilon": 2.0}, "epsilon=2 is for loss='huber', not 'squaredError'"),
+        ({"loss": "quantile", "epsilon": 2.0}, "epsilon=2 is for loss='huber', not 'quantile'"),
+        ({"loss": "huber", "quantile": 0.3}, "quantile=0.3 is for loss='quantile', not 'huber'"),
     ],
 )
 def test_what_a_loss_cannot_have_is_refused(params: dict, told: str) -> None:

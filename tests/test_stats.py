@@ -10,7 +10,7 @@ from problems import Rows, random_rows
 from sparkdml.blocks import cells
 from sparkdml.blocks.block import Block, concatenate, settle
 from sparkdml.blocks.cells import MAX_CELLS
-from sparkdml.blocks.stats import MAX_CLASSES, MAX_LABELS, Statistics
+from sparkdml.blocks.stats import MAX_CLASSES, MAX_LABELS, VAST, Statistics
 
 PARTITIONS = [1, 2, 7, 64, 300]
 
@@ -30,6 +30,11 @@ def check(found: Statistics, rows: Rows) -> None:
     np.testing.assert_array_equal(found.low, V[heavy].min(axis=0))
     np.testing.assert_array_equal(found.high, V[heavy].max(axis=0))
     assert found.nonzeros == np.count_nonzero(V[heavy, :-1])
+    y = V[heavy, -1]
+    np.testing.assert_array_equal(found.vast, np.count_nonzero(np.abs(V[heavy]) > VAST, axis=0))
+    np.testing.assert_array_equal(
+        found.ranges, [(y < 0).sum(), (y == 0).sum(), ((y > 0) & (y <= 1)).sum(), (y > 1).sum()]
+    )
     if rows.offset is not None:
         assert found.net is not None
         net = Rows(np.empty((len(V), 0)), rows.label - rows.offset, rows.weight)

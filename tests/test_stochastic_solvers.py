@@ -12,7 +12,7 @@ from scipy.special import expit
 from sparkdml.classification import LogisticRegression
 from sparkdml.engine.data import LocalData
 from sparkdml.engine.minimize import Fit, minimize
-from sparkdml.errors import DataWarning, DivergenceError, ParamError
+from sparkdml.errors import DataWarning, DivergenceError, ParamError, SolverError
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Gradient, LocalEpoch
@@ -222,6 +222,14 @@ def test_a_warm_start_ends_where_the_solver_would_and_its_passes_count(loss: str
     again = estimator(solver=solver, warmStartEpochs=2, tol=1e-8).fit(data).summary
     spent = (data.passes, data.bytes_down, data.bytes_up)
     assert (again.passes, *again.bytes) == tuple(np.subtract(spent, before))
+
+
+def test_a_warm_start_makes_auto_take_a_solver_that_begins_there_and_is_refused_where_there_is_none() -> None:
+    data = correlated("squaredError").local(4)
+    assert LinearRegression(warmStartEpochs=2).fit(data).summary.solver == "l-bfgs"
+    for loss in ("huber", "quantile"):
+        with pytest.raises(SolverError, match=f"local-sgd, which cannot take the loss '{loss}', .*: leave it out"):
+            LinearRegression(warmStartEpochs=2, loss=loss).fit(data)
 
 
 @pytest.mark.parametrize(

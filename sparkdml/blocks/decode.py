@@ -1,5 +1,6 @@
 """From an Arrow batch to a block, bad rows counted and left out."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,7 +30,8 @@ class Decoder:
 
     `size` is the number of features: known from the columns, or taken from the first vector met. `fill`, one number or
     one a feature, takes the place of the nulls and NaNs among the features, which are bad without it. With `dtype`
-    "float32" features are rounded to its values; those beyond its range are bad too, and come out infinite.
+    "float32" features are rounded to its values; those beyond its range are bad too, and come out infinite. `sizes` has
+    how many vectors there were of each size.
     """
 
     columns: Columns
@@ -39,6 +41,7 @@ class Decoder:
     dtype: str = "float64"
     first: np.ndarray | None = None  # row of dense features, as it was before rounding
     seen: int = 0
+    sizes: Counter[int] = field(default_factory=Counter)
     violations: Violations = field(default_factory=Violations)
 
     def decode(self, batch: pa.RecordBatch) -> Block:
@@ -90,6 +93,8 @@ class Decoder:
         if self.size is None and len(sizes):
             self.size = int(sizes[0])
         ragged = sizes != self.size
+        values, counts = np.unique(sizes, return_counts=True)
+        self.sizes.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         if ragged.any():
             i = int(np.argmax(ragged))
             example = f"size {sizes[i]} instead of {self.size} in {self._place(rows[i])}"

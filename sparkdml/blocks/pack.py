@@ -67,7 +67,7 @@ class Plan:
 class Report:
     """What packing tells of the rows: merged over the partitions, it says whether they can be used.
 
-    `sizes` has the row count of each vector size that was the first of a partition, and that partition.
+    `sizes` has how many vectors there are of each size, and the first partition with one.
     """
 
     cells: Cells | None
@@ -145,7 +145,7 @@ class Packer:
             self.plan.dtype,
         )
         rows = self.decoder.seen
-        sizes = {size: (rows, self.partition)} if self.decoder.size is not None and rows else {}
+        sizes = {each: (count, self.partition) for each, count in self.decoder.sizes.items()}
         total = (self.cells or Cells(size, {})).total
         label_mean = float(total.mean[-1]) if total.weight else float("nan")
         content = Content(self.partition, total.count, total.weight, total.labels, label_mean, handle.nbytes)

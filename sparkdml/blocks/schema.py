@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, DataType, NumericType, StringType, StructType
 
@@ -86,11 +86,28 @@ def find_type(schema: StructType, name: str) -> DataType:
     if (count := schema.names.count(name)) > 1:
         raise ColumnError(f"there are {count} columns {name!r}: rename one of them, or drop it.")
     if count:
+        _require_distinct(schema, name)
         return schema[name].dataType
+    outer, _, inner = name.partition(".")
+    if inner and outer in schema.names and isinstance(schema[outer].dataType, StructType):
+        raise ColumnError(
+            f"there is no column {name!r}, but a struct {outer!r}: select its field as a column of its own."
+        )
     lower = {each.lower(): each for each in schema.names}  # cases differ most often, and count most letters
     near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
     hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(schema.names[:20])}."
     raise ColumnError(f"there is no column {name!r}: {hint}")
+
+
+def _require_distinct(schema: StructType, name: str) -> None:
+    """Refuse a column beside one whose name has other capitals, unless Spark tells these apart."""
+    alike = [each for each in schema.names if each.lower() == name.lower()]
+    session = SparkSession.getActiveSession() if len(alike) > 1 else None
+    if session and session.conf.get("spark.sql.caseSensitive") != "true":
+        raise ColumnError(
+            f"there are columns {' and '.join(map(repr, alike))}, which Spark does not tell apart: rename one of them, "
+            "or drop it."
+        )
 
 
 def is_numeric(data_type: DataType) -> bool:
@@ -122,6 +139,13 @@ def scores_of(vectors: Column) -> Column:
     return F.unwrap_udt(vectors)["values"]
 
 
+# What else can be done with text, of columns that may have classes or levels.
+ENCODE = {
+    "the feature column": "encode it with StringIndexer and OneHotEncoder (a job does, with --categorical), or ",
+    "the label column": "number its classes with StringIndexer, or ",
+}
+
+
 def require_numeric(schema: StructType, name: str, what: str) -> None:
     """Check that a column is there and is numeric; `what` it is, in words. Raises as `resolve_columns` does."""
     data_type = find_type(schema, name)
@@ -129,9 +153,7 @@ def require_numeric(schema: StructType, name: str, what: str) -> None:
         return
     advice = "cast it to a number"
     if isinstance(data_type, StringType):
-        advice = (
-            "encode it with StringIndexer and OneHotEncoder (a job does, with --categorical), or cast it to a number"
-        )
+        advice = f"{ENCODE.get(what, '')}{advice}"
     raise ColumnTypeError(f"{what} {name!r} is of type {data_type.simpleString()}, not numeric: {advice}.")
 
 

@@ -14,7 +14,9 @@ from sparkdml.blocks.block import Block
 
 # Above so many distinct values a label is not counted, since it is no class; unless they are the numbers of classes.
 MAX_LABELS, MAX_CLASSES = 256, 8192
-MOMENTS = ("mean", "m2", "low", "high")  # those that each column has
+RANGES = np.array([-1.0, 0.0, 1.0, 2.0])  # one label of each range that families tell apart; the third is (0, 1]
+VAST = 1e150  # some digits below the largest number that has a square
+MOMENTS = ("mean", "m2", "low", "high", "vast")  # those that each column has
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,9 @@ class Statistics:
     concentration : sum s^2 / (sum s)^2 of the weights s: 1 / n where they are equal, 1 where one row has all of it.
     mean, m2 : weighted means and sums of squared deviations from them, (d + 1,).
     low, high : the smallest and largest value, (d + 1,).
+    vast : how many values are so large that their squares may overflow, (d + 1,).
     nonzeros : how many feature values are stored and not zero.
+    ranges : how many labels are negative, zero, positive but at most one, and above one: those of `RANGES`, (4,).
     labels : rows and weight of each label; None above 256 labels, or above 8192 that are whole numbers from 0 on.
     net : those of label - offset, without features; None where there are no offsets.
     """
@@ -39,7 +43,9 @@ class Statistics:
     m2: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    vast: np.ndarray
     nonzeros: int
+    ranges: np.ndarray
     labels: dict[float, tuple[int, float]] | None
     net: "Statistics | None" = None
 
@@ -47,7 +53,8 @@ class Statistics:
     def empty(cls, columns: int) -> "Statistics":
         """Statistics of no rows of `columns` features."""
         p = columns + 1
-        return cls(0, 0.0, 0.0, np.zeros(p), np.zeros(p), np.full(p, np.inf), np.full(p, -np.inf), 0, {})
+        low, vast, ranges = np.full(p, np.inf), np.zeros(p, int), np.zeros(len(RANGES), int)
+        return cls(0, 0.0, 0.0, np.zeros(p), np.zeros(p), low, -low, vast, 0, ranges, {})
 
     @classmethod
     def of(cls, block: Block) -> "Statistics":
@@ -85,7 +92,7 @@ class Statistics:
         moments: dict[str, Any] = {
             name: np.append(getattr(self, name)[:-1], getattr(self.net, name)) for name in MOMENTS
         }
-        return replace(self, **moments, net=None)
+        return replace(self, **moments, ranges=self.net.ranges, net=None)
 
     @property
     def mean_offset(self) -> float:
@@ -127,7 +134,9 @@ class Statistics:
             m2,
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
+            self.vast + other.vast,
             self.nonzeros + other.nonzeros,
+            self.ranges + other.ranges,
             _merge_labels(self.labels, other.labels),
             self.net.merge(other.net) if self.net and other.net else self.net or other.net,
         )
@@ -142,14 +151,15 @@ def _of_chunk(chunk: Block) -> Statistics:
     weight = float(chunk.weights.sum())
     if not chunk.rows:
         empty = Statistics.empty(chunk.columns)
-        return Statistics(count, 0.0, 0.0, empty.mean, empty.m2, empty.low, empty.high, 0, labels, net)
+        return replace(empty, count=count, labels=labels, net=net)
     moments = _dense_moments if isinstance(chunk.features, np.ndarray) else _sparse_moments
     columns = np.array(moments(chunk, weight))
     centred = chunk.label - (mean := float(chunk.weights @ chunk.label) / weight)
     label = [mean, float(chunk.weights @ centred**2), chunk.label.min(), chunk.label.max()]
     mean_, m2, low, high = np.column_stack([columns, label])
     concentration = float(np.square(chunk.weights / weight).sum())
-    return Statistics(count, weight, concentration, mean_, m2, low, high, int(_nonzeros(chunk)), labels, net)
+    counts = _count_vast(chunk, low, high), int(_nonzeros(chunk)), _count_ranges(chunk.label)
+    return Statistics(count, weight, concentration, mean_, m2, low, high, *counts, labels, net)
 
 
 def _net(chunk: Block) -> Block:
@@ -177,6 +187,24 @@ def _sparse_moments(chunk: Block, weight: float) -> tuple[np.ndarray, ...]:
     np.minimum.at(low, X.indices, X.data)
     np.maximum.at(high, X.indices, X.data)
     return mean, m2, low, high
+
+
+def _count_vast(chunk: Block, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """How many values of each column, with ends `low` and `high`, and of the label are beyond `VAST`, (d + 1,)."""
+    X, reach = chunk.features, np.maximum(np.abs(low), np.abs(high))
+    if np.all(reach <= VAST):  # as in all tables but wrong ones
+        return np.zeros(len(reach), int)
+    if isinstance(X, np.ndarray):
+        columns = np.count_nonzero(np.abs(X) > VAST, axis=0)
+    else:
+        columns = np.bincount(X.indices[np.abs(X.data) > VAST], minlength=chunk.columns)
+    return np.append(columns, np.count_nonzero(np.abs(chunk.label) > VAST))
+
+
+def _count_ranges(y: np.ndarray) -> np.ndarray:
+    """How many labels are in each of the ranges, (4,)."""
+    least, zero, positive, above = (int(np.count_nonzero(part)) for part in (y < 0.0, y == 0.0, y > 0.0, y > 1.0))
+    return np.array([least, zero, positive - above, above])
 
 
 def _nonzeros(chunk: Block) -> int:

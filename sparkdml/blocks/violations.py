@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+MISSING = "fill or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip', or of features to 'mean'"
 ADVICE = {
-    "null": "fill or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip' or 'mean'",
-    "NaN": "fill or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip' or 'mean'",
+    "null": MISSING,
+    "NaN": MISSING,
     "infinite": "replace or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip'",
     "negative": "weights must be zero or more",
     "too large": "rescale the column, whose squares overflow",

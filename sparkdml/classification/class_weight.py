@@ -17,10 +17,10 @@ def class_weight(value: Any) -> str | dict[float, float]:
     >>> class_weight({1: 5}), class_weight("0=0.5,1=2")
     ({1.0: 5.0}, {0.0: 0.5, 1.0: 2.0})
     """
-    if value == "balanced":
-        return "balanced"
     if not isinstance(value, str | Mapping):
         raise TypeError(f"classWeight={value!r} is neither text nor a dictionary")
+    if value == "balanced":
+        return "balanced"
     pairs = value.items() if isinstance(value, Mapping) else [each.split("=") for each in value.split(",")]
     try:
         found = {float(label): float(weight) for label, weight in pairs}

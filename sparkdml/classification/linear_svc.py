@@ -11,12 +11,11 @@ from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.sql import Column
 
 from sparkdml.blocks.schema import scores_of
-from sparkdml.checks import warn_constant_columns, warn_constant_label, warn_one_class
+from sparkdml.checks import column_of, every_label, warn_constant_columns, warn_constant_label, warn_one_class
 from sparkdml.classification.svc_params import LinearSVCParams
 from sparkdml.classification.svc_summary import LinearSVCSummary, LinearSVCTrainingSummary, MarginScoring
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
-from sparkdml.engine.spark_data import SparkData
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import BinaryMetrics, require_binary
 from sparkdml.linalg import dense
@@ -183,9 +182,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         self._check_class_weight(2)
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        require_binary(
-            data.statistics.labels, data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
-        )
+        require_binary(data.statistics.labels, column_of(self, data, "label"))
         class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)
         loss = HINGE_LOSSES[self.getOrDefault("loss")]
@@ -193,9 +190,9 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         problem = replace(self._problem_of(loss, statistics, deviation), class_weights=class_weights)
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0 and problem.fit_intercept:
-            warn_constant_label(statistics, problem, "an intercept alone is a best model")
+            warn_constant_label(statistics, problem, "an intercept alone is a best model", every_label(self, data))
         elif statistics.variance[-1] == 0.0:
-            warn_one_class(statistics)
+            warn_one_class(statistics, every_label(self, data))
         name = solver_name(self)
         if name == "auto":
             kinked = not loss.smooth and data.fits_driver(problem.gram_query().size)

@@ -8,6 +8,7 @@ from pyspark.ml.param.shared import HasProbabilityCol, HasRawPredictionCol, HasS
 
 from sparkdml.classification.class_weight import HasClassWeight, told_classes
 from sparkdml.errors import ParamError
+from sparkdml.given import is_chosen
 from sparkdml.optim.losses.classes import single_threshold
 from sparkdml.params import FitParams, HasSampling, HasStandardErrors, choice, number
 
@@ -31,7 +32,7 @@ class LogisticRegressionParams(
     Of two classes `threshold` and `thresholds` say the same in two ways: [t0, t1] is the threshold t1 / (t0 + t1).
     Setting one clears the other; where both are set at once, in a constructor or a param map, they must agree to 1e-5.
     Of more classes `thresholds` has a number for each, and the class of the largest probability / threshold is
-    predicted; `threshold` has no part in that.
+    predicted; a multinomial model refuses a `threshold`.
     """
 
     solver = choice("solver", "the method of minimization.", SOLVERS)
@@ -86,9 +87,17 @@ class LogisticRegressionParams(
     def _plain_threshold(self) -> float:
         return float(self.getOrDefault("threshold"))
 
-    def _check_thresholds(self, classes: int | None = None) -> None:
-        """Refuse thresholds that contradict the threshold, or are not as many as the classes where these are known."""
+    def _check_thresholds(self, classes: int | None = None, multinomial: bool = False) -> None:
+        """Refuse thresholds that contradict the threshold, or are not as many as the classes where these are known.
+
+        A multinomial model has no use for a threshold alone.
+        """
         if not self.isSet("thresholds"):
+            if multinomial and is_chosen(self, "threshold"):
+                raise ParamError(
+                    f"threshold={self._plain_threshold():g} is for a binomial model, and this one is multinomial: give "
+                    "thresholds, a number for each class."
+                )
             return
         thresholds = self.getOrDefault("thresholds")
         if classes not in (None, len(thresholds)):

@@ -11,13 +11,19 @@ from sparkdml.blocks.block import DENSE_FROM
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.bounds import bounds_of
-from sparkdml.checks import settle_infinite, warn_constant_columns, warn_data, warn_one_class
+from sparkdml.checks import (
+    column_of,
+    every_label,
+    settle_infinite,
+    warn_constant_columns,
+    warn_one_class,
+    warn_separated,
+)
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.columns import offset_of
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
-from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ParamError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import BinaryMetrics, MulticlassMetrics, count_classes, require_binary
@@ -87,7 +93,8 @@ class LogisticRegression(
     lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box
         of the coefficients (K, d), or (1, d) of a binomial model, and of the intercepts (K,) or (1,); a number is for
         all of them, and an infinite one is no bound. They go with any penalty, and with every solver but "local-sgd".
-        What has a bound is not made to sum to zero. A column that never changes still gets the coefficient zero.
+        Sums over the classes, where they would be zero, are then as near to zero as the box lets them. A column that
+        never changes still gets the coefficient zero.
 
     Raises
     ------
@@ -221,7 +228,7 @@ class LogisticRegression(
 
     def _check_params(self) -> None:
         super()._check_params()
-        self._check_thresholds()
+        self._check_thresholds(multinomial=self.getOrDefault("family") == "multinomial")
         if self.getOrDefault("family") == "multinomial" and offset_of(self):
             raise ParamError(NO_OFFSET)
         self._require_intercept(self._sampling())
@@ -252,7 +259,7 @@ class LogisticRegression(
         self._require_intercept(data.sampling)
         loss, classes = self._loss(data)
         self._check_class_weight(classes)
-        self._check_thresholds(classes)
+        self._check_thresholds(classes, isinstance(loss, Softmax))
         self._check_initial_model(loss)
         if data.sampling and (bounds := bounds_of(self, 1, len(data.feature_names))) and bounds.on_intercepts:
             raise ParamError(f"{data.sampling} moves the intercept, which has a bound: clear the bound, or sampling.")
@@ -262,16 +269,16 @@ class LogisticRegression(
         more = {"label_mean": _shares(statistics, classes)} if isinstance(loss, Softmax) else {}
         problem = replace(self._problem_of(loss, statistics, deviation, **more), class_weights=class_weights)
         if statistics.variance[-1] == 0.0:
-            problem = self._of_one_class(statistics, problem)
+            problem = self._of_one_class(statistics, problem, every_label(self, data))
         warn_constant_columns(statistics, problem)
         name = solver_name(self)
         return problem, self._solver_for(self._choose(data, problem) if name == "auto" else name, statistics, problem)
 
-    def _of_one_class(self, statistics: Statistics, problem: Problem) -> Problem:
+    def _of_one_class(self, statistics: Statistics, problem: Problem, label: str) -> Problem:
         """The problem where all rows have the same label, of which it warns."""
         if problem.fit_intercept:
-            return settle_infinite(statistics, problem)
-        warn_one_class(statistics)
+            return settle_infinite(statistics, problem, label)
+        warn_one_class(statistics, label)
         return problem
 
     def _choose(self, data: Data, problem: Problem) -> str:
@@ -288,7 +295,7 @@ class LogisticRegression(
 
     def _loss(self, data: Data) -> tuple[Loss, int]:
         """The loss of the family, and how many classes there are; DataError where the labels are none."""
-        column = data.columns.roles["label"] if isinstance(data, SparkData) else self.getLabelCol()
+        column = column_of(self, data, "label")
         labels, family = data.statistics.labels, self.getOrDefault("family")
         if family == "binomial":
             require_binary(labels, column)
@@ -314,14 +321,14 @@ class LogisticRegression(
     def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
         """The raw coefficients and intercepts: of those that mean the same, the ones that sum to zero over classes.
 
-        Where the bounds of intercepts do not let these, their sum is as near to zero as it can be.
+        Where bounds do not let these, their sum is as near to zero as it can be.
         """
         W, b = super()._raw(data, fit)
         if fit.problem.loss.margins == 1:
             return W, b
         penalty, bounds = fit.problem.penalty, fit.problem.bounds
-        if not penalty.has_kinks and not np.any(penalty.l2.strength):
-            W = W - W.mean(axis=0)
+        if not penalty.has_l1 and not np.any(penalty.l2.strength):
+            W = W - W.mean(axis=0) if bounds is None else bounds.centred_weights(W, fit.problem.scale)
         return W, b - b.mean() if bounds is None else bounds.centred(b)
 
     def _metrics(self, data: Data, fit: Fit, point: Point) -> BinaryMetrics | MulticlassMetrics | None:
@@ -336,14 +343,7 @@ class LogisticRegression(
 
     def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
         super()._warn(statistics, fit, point)
-        penalty, two_classes = fit.problem.penalty, statistics.variance[-1] > 0.0
-        free = not penalty.has_l1 and not np.any(penalty.l2.strength)
-        # a row on the wrong side of the plane alone costs log 2; with offsets it need not be a plane that separates
-        if free and statistics.net is None and two_classes and point.loss * statistics.count < np.log(2.0):
-            warn_data(
-                "a plane separates the classes, so that without a penalty the coefficients grow with every iteration: "
-                "they tell the side of a row, but no probabilities; set regParam above 0."
-            )
+        warn_separated(statistics, fit.problem, point.loss)
 
     @property
     def _model_class(self) -> type[LogisticRegressionModel]:

@@ -76,7 +76,8 @@ class Data(ABC):
     bytes_down, bytes_up : what the passes sent, see `Traffic`.
     sampling : how two classes were balanced.
     class_rates : the weight of each label over its weight in the table that was sampled; empty without sampling.
-    has_offset : whether the margins of the rows have offsets.
+    roles : which of label, weight, offset and fold the rows have.
+    partitioning : which rows share a partition, see `pack`.
     dtype : as what the values of the features are stored; what is summed is float64 in any case.
     """
 
@@ -90,8 +91,14 @@ class Data(ABC):
     bytes_up: int = 0
     sampling: Sampling = Sampling()
     class_rates: Mapping[float, float] = MappingProxyType({})
-    has_offset: bool = False
+    roles: frozenset[str]
+    partitioning: str = "as-is"
     dtype: str = "float64"
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether the margins of the rows have offsets."""
+        return "offset" in self.roles
 
     @property
     @abstractmethod
@@ -176,7 +183,7 @@ class LocalData(Data):
         names = tuple(feature_names or (f"x{j}" for j in range(np.shape(features)[-1])))
         roles = {"label": label, "weight": weight, "offset": offset, "fold": fold}
         block = checked_block(features, names, roles)
-        self.has_offset = offset is not None
+        self.roles = frozenset(role for role, array in roles.items() if array is not None)
         self.blocks = [block[rows] for rows in np.array_split(np.arange(block.rows), partitions)]
         self.partitions = partitions
         self._parts = [Cells.of(part) for part in self.blocks]

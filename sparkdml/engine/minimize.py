@@ -109,9 +109,15 @@ def _begun(fit: Fit, data: Data) -> Fit:
 def _require_finite(fit: Fit) -> None:
     point = fit.state.point
     if point is not None and not (np.isfinite(point.loss) and np.all(np.isfinite(point.gradient))):
+        begun, loss = fit.state.iterations > 0, fit.problem.loss
+        remedy = "rescale the columns, or raise regParam."
+        if not (begun or loss.anywhere):
+            remedy = (
+                f"where the fit starts some rows have no mean with {loss.name!r}; set fitIntercept=True, take the "
+                "logarithm as link, or start at an initialModel that gives them one."
+            )
         raise DivergenceError(
-            f"the objective is {point.loss} after pass {fit.passes} of solver={fit.solver.name!r}: rescale the "
-            "columns, or raise regParam."
+            f"the objective is {point.loss} after pass {fit.passes} of solver={fit.solver.name!r}: {remedy}"
         )
 
 

@@ -15,11 +15,7 @@ WARN_PARTITION_BYTES = 256 << 20
 def check_report(report: Report, columns: Columns, skip: bool) -> None:
     """Raise `DataError` unless there are rows that a model can be fitted to."""
     if len(report.sizes) > 1:
-        parts = [f"{size} (first in partition {p})" for size, (_, p) in sorted(report.sizes.items())]
-        raise DataError(
-            f"column {columns.features[0]!r} has vectors of several sizes, {', '.join(parts)}: every vector of the "
-            "column must have the same size."
-        )
+        raise DataError(_told_sizes(report, columns.features[0]))
     if violations := report.violations.fatal(skip):
         raise DataError(violations.sentence())
     statistics = report.statistics
@@ -29,6 +25,10 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
     if statistics.weight == 0.0:
         weight = columns.roles["weight"]
         raise DataError(f"all {statistics.count:,} weights in column {weight!r} are zero: one must be positive.")
+    if len(statistics.mean) == 1:
+        raise DataError(
+            f"column {columns.features[0]!r} has {statistics.count:,} vectors of no number: a model needs a feature."
+        )
     _warn_flattened(report, columns.feature_names(len(statistics.mean) - 1))
     largest = max(content.nbytes for content in report.contents)
     if largest > WARN_PARTITION_BYTES:
@@ -38,6 +38,19 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
             DataWarning,
             stacklevel=4,
         )
+
+
+def _told_sizes(report: Report, column: str) -> str:
+    """What is to be said of vectors of several sizes: how many have another one than most, and where the first is."""
+    usual = max(report.sizes, key=lambda size: report.sizes[size][0])
+    others = {size: found for size, found in report.sizes.items() if size != usual}
+    count = sum(rows for rows, _ in others.values())
+    size, (_, partition) = next(iter(others.items()))
+    return (
+        f"column {column!r} has {count:,} vector{'s' * (count > 1)} of another size than {usual}, which "
+        f"{report.sizes[usual][0]:,} have (first: size {size} in partition {partition}): every vector of the column "
+        "must have the same size."
+    )
 
 
 def _warn_flattened(report: Report, names: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from sparkdml.blocks.parquet_scan import packed_from_files
 from sparkdml.blocks.partitioning import key_columns, moved, ordered
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import resolve_columns, select_columns
-from sparkdml.blocks.stats import Statistics
+from sparkdml.blocks.stats import MOMENTS, Statistics
 from sparkdml.blocks.store import DTYPES, Handle
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.engine import tasks
@@ -189,7 +189,7 @@ class SparkData(Data):
         self.partitioning = partitioning
         self.sampling = drawn.sampling if drawn else Sampling()
         self.columns = plan.columns
-        self.has_offset = "offset" in plan.columns.roles
+        self.roles = frozenset(plan.columns.roles)
         self.means = plan.fill
         self.dtype = plan.dtype
         self.validation = plan.validation, plan.seed
@@ -234,7 +234,7 @@ class SparkData(Data):
     @cached_property
     def partition_statistics(self) -> tuple[Statistics, ...]:
         """The statistics of each partition, in order; the first use runs a job over what packing left of them."""
-        size = 8 * 4 * (len(self.feature_names) + 1)  # mean, m2, low and high
+        size = 8 * len(MOMENTS) * (len(self.feature_names) + 1)
         columns = len(self.feature_names)
         found: PerPartition[Statistics] = self._gather(partial(tasks.statistics, columns=columns), size, 1)
         return found.parts

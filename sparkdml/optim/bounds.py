@@ -49,6 +49,10 @@ class Bounds:
         inside[moves, :C] = np.clip(w[moves, :C], self.low[moves], self.high[moves])
         return inside, np.append(np.clip(b[:C], self.intercept_low, self.intercept_high), b[C:])
 
+    def centred_weights(self, w: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """As `centred`, each column of raw coefficients w (C, d); those that are kept at zero stay there."""
+        return _centred(w, self.low.T, self.high.T) * (scale > 0.0)
+
     def centred(self, b: np.ndarray) -> np.ndarray:
         """Intercepts (C,) that differ from b by one number, so that their mean is as near to zero as the box lets it.
 
@@ -56,5 +60,13 @@ class Bounds:
         >>> Bounds(-free, free, np.array([1.0, -np.inf]), free[0]).centred(np.array([4.0, 6.0]))
         array([1., 3.])
         """
-        shift = np.clip(b.mean(), (b - self.intercept_high).max(), (b - self.intercept_low).min())
-        return np.clip(b - shift, self.intercept_low, self.intercept_high)
+        return _centred(b, self.intercept_low, self.intercept_high)
+
+
+def _centred(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Values of C classes less one number each, so that their means are as near to zero as low <= values <= high lets.
+
+    All are (C,) or (C, d), of d means.
+    """
+    shift = np.clip(values.mean(axis=0), (values - high).max(axis=0), (values - low).min(axis=0))
+    return np.clip(values - shift, low, high)

@@ -364,8 +364,8 @@ class Describe:
 
     @property
     def size(self) -> int:
-        """Bytes of the answer: four moments of each column, a label, its rows and their weight of each class."""
-        return 8 * (4 * (self.columns + 1) + 3 * len(self.class_weights))
+        """Bytes of the answer: five numbers of each column, a label, its rows and their weight of each class."""
+        return 8 * (5 * (self.columns + 1) + 3 * len(self.class_weights))
 
 
 @dataclass(frozen=True, eq=False)

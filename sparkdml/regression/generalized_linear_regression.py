@@ -10,10 +10,16 @@ from pyspark.ml.regression import GeneralizedLinearRegressionModel as PySparkGen
 from pyspark.ml.regression import RegressionModel, Regressor
 
 from sparkdml.blocks.stats import Statistics
-from sparkdml.checks import settle_infinite, warn_constant_columns, warn_constant_label
+from sparkdml.checks import (
+    column_of,
+    every_label,
+    settle_infinite,
+    warn_constant_columns,
+    warn_constant_label,
+    warn_separated,
+)
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start
-from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import DataError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.model import LinearModel
@@ -210,19 +216,19 @@ class GeneralizedLinearRegression(
         self._loss()
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        label = data.columns.roles["label"] if isinstance(data, SparkData) else self.getOrDefault("labelCol")
         loss, statistics = self._loss(), self._statistics(data)
-        check_labels(loss, statistics, label)
-        problem = self._problem(loss, statistics.net_of_offset if loss.quadratic else statistics)
+        check_labels(loss, statistics, column_of(self, data, "label"))
+        label = every_label(self, data)
+        problem = self._problem(loss, statistics.net_of_offset if loss.quadratic else statistics, label)
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0 and problem.fit_intercept:
-            problem = _of_one_label(loss, statistics, problem)
+            problem = _of_one_label(loss, statistics, problem, label)
         name = self._solver_name(data, problem)
         quick = self.isSet("maxIter") or name in (Normal.name, Newton.name)
         patient = self if quick else self.copy({self.maxIter: MAX_ITERATIONS})
         return problem, patient._solver_for(name, statistics, problem)
 
-    def _problem(self, loss: GeneralizedLinear, statistics: Statistics) -> Problem:
+    def _problem(self, loss: GeneralizedLinear, statistics: Statistics, label: str) -> Problem:
         deviation = np.sqrt(statistics.variance)
         standardize = self._optional("standardization")
         problem = self._problem_of(
@@ -233,7 +239,7 @@ class GeneralizedLinearRegression(
             l2_divisor=(float(deviation[-1]) or 1.0) if loss.quadratic else 1.0,
             **({} if loss.anywhere else {"offset_mean": 0.0}),  # beside the mean offset a row may have no mean
         )
-        return problem if loss.anywhere else _off_zero(problem, statistics)
+        return problem if loss.anywhere else _off_zero(problem, statistics, label)
 
     def _solver_name(self, data: Data, problem: Problem) -> str:
         name = solver_name(self)
@@ -254,6 +260,11 @@ class GeneralizedLinearRegression(
             fit.problem.loss, data.statistics_for(fit.problem.fold).count, fit.goodness, fit.null.value
         )
 
+    def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
+        super()._warn(statistics, fit, point)
+        if self.getOrDefault("family") == "binomial":
+            warn_separated(statistics, fit.problem, point.loss)
+
     @property
     def _model_class(self) -> type["GeneralizedLinearRegressionModel"]:
         return GeneralizedLinearRegressionModel
@@ -262,7 +273,7 @@ class GeneralizedLinearRegression(
 MAX_ITERATIONS = 100  # of solvers whose iterations are cheaper than those of pyspark.ml's 25
 
 
-def _off_zero(problem: Problem, statistics: Statistics) -> Problem:
+def _off_zero(problem: Problem, statistics: Statistics, label: str) -> Problem:
     """Without an intercept, the problem to be begun where the average row has the mean label: zero has no mean.
 
     DataError where all labels are zero, to which coefficients may come as near as they like.
@@ -271,7 +282,7 @@ def _off_zero(problem: Problem, statistics: Statistics) -> Problem:
         return problem
     if statistics.variance[-1] == 0.0 == statistics.center[-1]:
         raise DataError(
-            "every label is 0, a mean that no coefficients have with this link and without an intercept: set "
+            f"{label} is 0, a mean that no coefficients have with this link and without an intercept: set "
             "fitIntercept=True, or take link='log'."
         )
     way = statistics.center[:-1] * problem.inverse_scale
@@ -279,15 +290,15 @@ def _off_zero(problem: Problem, statistics: Statistics) -> Problem:
     return problem.starting_at(way * margin / (float(way @ way) or 1.0))
 
 
-def _of_one_label(loss: GeneralizedLinear, statistics: Statistics, problem: Problem) -> Problem:
+def _of_one_label(loss: GeneralizedLinear, statistics: Statistics, problem: Problem, label: str) -> Problem:
     """The problem where all labels are the same, of which it warns; it is settled where no finite intercept is best.
 
     With offsets that differ there is something to find as long as the label has a finite margin.
     """
     if not loss.link_function.finite(statistics.center[-1]):
-        return settle_infinite(statistics, problem)
+        return settle_infinite(statistics, problem, label)
     if statistics.net is None:
-        warn_constant_label(statistics, problem, "all coefficients are zero")
+        warn_constant_label(statistics, problem, "all coefficients are zero", label)
     return problem
 
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.schema import quoted
-from sparkdml.blocks.stats import Statistics
+from sparkdml.blocks.stats import RANGES, Statistics
 from sparkdml.engine.spark_data import pack
 from sparkdml.errors import DataError, StatisticsError
 from sparkdml.evaluation import total_of
@@ -126,9 +126,10 @@ def check_labels(loss: GeneralizedLinear, statistics: Statistics, column: str) -
     """Raise DataError where a label of positive weight is not of the family."""
     ends = np.array([statistics.low[-1], statistics.high[-1]])
     if not np.all(inside := loss.domain(ends)):
+        count = int(statistics.ranges[~loss.domain(RANGES)].sum())
         raise DataError(
-            f"column {column!r} has the label {ends[~inside][0]:g}: labels of the family {loss.family.name!r} must be "
-            f"{loss.family.labels}; leave out such rows, or take another family."
+            f"column {column!r} has {count:,} label{'s' * (count > 1)} that no {loss.family.name} family has (such as "
+            f"{ends[~inside][0]:g}): they must be {loss.family.labels}; leave out such rows, or take another family."
         )
 
 

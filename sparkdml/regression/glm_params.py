@@ -7,7 +7,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasSolver
 
 from sparkdml.errors import ParamError
-from sparkdml.given import is_chosen
+from sparkdml.given import check_owned
 from sparkdml.optim.losses import FAMILY_LINKS, GeneralizedLinear, generalized_linear
 from sparkdml.optim.losses.links import LINKS
 from sparkdml.optim.solvers import ALIASES, SOLVERS
@@ -65,9 +65,7 @@ class GeneralizedLinearParams(FitParams, HasSolver, HasStandardErrors):
     def _loss(self) -> GeneralizedLinear:
         """The loss of the family and the link; ParamError where they do not go together."""
         family, link = self.getOrDefault("family"), self._optional("link")
-        for name, owner in SHAPES.items():
-            if is_chosen(self, name) and family != owner:
-                raise ParamError(f"{name}={self.getOrDefault(name):g} is for family={owner!r}, not {family!r}.")
+        check_owned(self, "family", SHAPES)
         links = FAMILY_LINKS[family]
         if link is not None and link not in links:
             instead = f"take {' or '.join(map(repr, links))}" if links else "it takes a linkPower"

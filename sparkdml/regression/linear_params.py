@@ -10,6 +10,8 @@ from sparkdml.optim.losses import REGRESSION_LOSSES, Loss
 from sparkdml.optim.solvers import ALIASES, SOLVERS
 from sparkdml.params import FitParams, HasStandardErrors, choice, number
 
+SHAPES = {"epsilon": "huber", "quantile": "quantile"}  # the loss that each Param of a loss is for
+
 
 class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasStandardErrors):
     """The Params of the estimator and of its model."""
@@ -17,7 +19,10 @@ class LinearRegressionParams(FitParams, HasSolver, HasLoss, HasStandardErrors):
     solver = choice("solver", "the method of minimization.", ["auto", *SOLVERS, *ALIASES])
     loss = choice("loss", "the loss of a row.", list(REGRESSION_LOSSES))
     epsilon = number(
-        "epsilon", "shape of the huber loss, above 1; other losses have no use for it.", 1.0, open_low=True
+        "epsilon",
+        "with loss='huber': how many scales a residual is squared up to, above 1.",
+        1.0,
+        open_low=True,
     )
     quantile = number(
         "quantile",

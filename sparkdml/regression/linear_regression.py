@@ -12,12 +12,13 @@ from pyspark.ml.regression import RegressionModel, Regressor
 
 from sparkdml.arrays import require
 from sparkdml.blocks.stats import Statistics
-from sparkdml.checks import warn_constant_columns, warn_constant_label
+from sparkdml.checks import every_label, warn_constant_columns, warn_constant_label
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
 from sparkdml.errors import DataError, ParamError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import RegressionMetrics
+from sparkdml.given import check_owned
 from sparkdml.inference import wanted_errors
 from sparkdml.model import LinearModel
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
@@ -26,12 +27,12 @@ from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import Solver
 from sparkdml.optim.solvers.auto import choose
 from sparkdml.params import accessors
-from sparkdml.regression.linear_params import LinearRegressionParams
+from sparkdml.regression.linear_params import SHAPES, LinearRegressionParams
 from sparkdml.regression.linear_summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
 )
-from sparkdml.solver_choice import solver_name
+from sparkdml.solver_choice import begins_warm, solver_name
 
 
 @accessors
@@ -77,7 +78,8 @@ class LinearRegression(
         the data; with none of them set the solver finds its own steps, which takes the fewest passes. "local-sgd" takes
         a schedule, and a stepSize of which 1 is the longest that the rows of a partition allow.
     miniBatchFraction, batchSize : of solver="sgd", in two ways; by default 100 rows a coefficient.
-    warmStartEpochs : iterations of "local-sgd" before the solver, which begins where they end.
+    warmStartEpochs : iterations of "local-sgd" before the solver, which begins where they end; "auto" is then "l-bfgs"
+        where it would be "normal", which begins nowhere.
     tol : the estimated relative distance to the minimum, in standardized coefficients, at which iterative solvers stop;
         "l-bfgs" also where the objective is as low as everywhere within that distance. Of "sgd", the estimated share of
         the objective that is still to be gained.
@@ -232,16 +234,17 @@ class LinearRegression(
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
         statistics = self._statistics(data).net_of_offset
         problem = self._problem(statistics)
-        self._check(statistics, problem, "every label less its offset" if data.has_offset else "every label")
+        self._check(statistics, problem, every_label(self, data) + " less its offset" * data.has_offset)
         name = solver_name(self)
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
-            direct = problem.loss.quadratic and admissible and not self._stops_early()
+            direct = problem.loss.quadratic and admissible and not (self._stops_early() or begins_warm(self))
             name = choose(len(problem.scale), direct, kinked=not problem.loss.smooth and admissible)
         return problem, self._solver_for(name, statistics, problem)
 
     def _check_params(self) -> None:
         super()._check_params()
+        check_owned(self, "loss", SHAPES)
         loss = self._loss()
         if wanted_errors(self) and not loss.quadratic:
             raise ParamError(f"there are no standard errors with loss={loss.name!r}: leave computeStatistics out.")

@@ -37,6 +37,11 @@ class Loss(ABC):
         """Whether the gradient is continuous."""
         return True
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether the loss is finite whatever the margins are."""
+        return True
+
     def smoothed(self, width: float) -> "Loss":
         """A smooth loss above this one, which it nears as the width goes to zero; a smooth loss is its own."""
         return self

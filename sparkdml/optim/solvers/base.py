@@ -229,7 +229,9 @@ def curvature_refusal(problem: Problem) -> str | None:
     """The refusal of a solver whose steps need a bound of the curvature, or None."""
     if np.isfinite(problem.loss.curvature):
         return None
-    return f"needs a loss of bounded curvature, not {problem.loss.name!r}; take solver='l-bfgs'."
+    exact = problem.aggregation == WEIGHTED_MEAN
+    instead = "take solver='l-bfgs'" if exact else "take solver='gd' with an optimizer and a stepSize"
+    return f"needs a loss of bounded curvature, not {problem.loss.name!r}; {instead}."
 
 
 def smoothness_refusal(problem: Problem) -> str | None:
