@@ -31,7 +31,7 @@ from sparkdml.engine.data import Data, Reading, gram_shift
 from sparkdml.engine.minimize import Fit, Start, minimize_warm
 from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import ColumnError, ConvergenceWarning, ParamError
+from sparkdml.errors import ColumnError, ConvergenceWarning, DataError, ParamError
 from sparkdml.given import is_chosen
 from sparkdml.inference import CLASSICAL, check_errors, check_room, measure_covariances, wanted_errors
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
@@ -142,6 +142,11 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
 
     def _problem_of(self, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any) -> Problem:
         """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
+        if not len(deviation) and not self.getOrDefault("fitIntercept"):
+            raise DataError(
+                f"column {self.getOrDefault('featuresCol')!r} has {statistics.count:,} vectors of no number: with "
+                "fitIntercept=False there is nothing to fit; give it a feature."
+            )
         params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
         chosen: dict[str, Any] = {name: self.getOrDefault(name) for name in params if name not in more}
         problem = standardized_problem(

@@ -175,7 +175,7 @@ NO_ROWS: dict[str, tuple[Callable[[DataFrame], DataFrame], dict[str, Any], str]]
     ),
     "no features": (
         lambda df: df.withColumn("x0", F.array().cast("array<double>")),
-        {"featuresCol": "x0", "featuresCols": None},
+        {"featuresCol": "x0", "featuresCols": None, "fitIntercept": False},
         f"column 'x0' has {GOOD} vectors of no number",
     ),
     "weightless": (weightless, {"weightCol": "weight"}, f"all {GOOD} weights in column 'weight' are zero"),

@@ -51,6 +51,15 @@ def test_no_model_is_better_than_the_fitted_one(name: str, solver: str) -> None:
     assert family.objective(plain(name, solver), X, family.labels) <= best + close * abs(best)
 
 
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_without_features_the_intercept_is_all_there_is(name: str, solver: str) -> None:
+    family, none = ESTIMATORS[name], X[:, :0]
+    model, best = fitted(family, none, family.labels, solver=solver), family.best(none, family.labels)
+    assert family.objective(model, none, family.labels) <= best + (KINKED["tol"] if family.kinked else 1e-10) * abs(
+        best
+    )
+
+
 # What changes no margin: the units and the origin of the columns, columns that tell nothing new, the unit of weights.
 
 ONES = np.ones(N)

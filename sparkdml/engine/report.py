@@ -25,10 +25,6 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
     if statistics.weight == 0.0:
         weight = columns.roles["weight"]
         raise DataError(f"all {statistics.count:,} weights in column {weight!r} are zero: one must be positive.")
-    if len(statistics.mean) == 1:
-        raise DataError(
-            f"column {columns.features[0]!r} has {statistics.count:,} vectors of no number: a model needs a feature."
-        )
     _warn_flattened(report, columns.feature_names(len(statistics.mean) - 1))
     largest = max(content.nbytes for content in report.contents)
     if largest > WARN_PARTITION_BYTES:
