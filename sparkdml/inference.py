@@ -157,8 +157,8 @@ def measure_covariances(
     """Note in each fit the covariance of its coefficients: that of its solver, else by one pass for all that want it.
 
     A solver that has the Hessian may have stopped where it did not ask for it: then that is wanted in any case. `kinds`
-    are those of `wanted_errors`. "HC0" is White's sandwich, "HC1" times n / (n - coefficients), as statsmodels
-    and R's package sandwich name them. With repeated rows, an L1 penalty or a box nothing is known.
+    are those of `wanted_errors`. "HC0" is White's sandwich, "HC1" times n / (n - coefficients), as R's package
+    sandwich names them, and statsmodels for linear models. With repeated rows, an L1 penalty or a box nothing is known.
     """
     asked: dict[int, tuple[str, list[Query]]] = {}
     for i, (fit, wanted) in enumerate(zip(fits, kinds, strict=True)):
@@ -182,8 +182,9 @@ def measure_covariances(
 
 def _queries(problem: Problem, theta: np.ndarray, kind: str) -> list[Query]:
     """What a covariance needs."""
-    hessian = problem.hessian_query(theta)
-    return [hessian] if kind == CLASSICAL else [hessian, problem.scores_query(theta)]
+    if kind == CLASSICAL:
+        return [problem.hessian_query(theta)]
+    return [problem.observed_query(theta), problem.scores_query(theta)]
 
 
 def _covariance(data: Data, problem: Problem, kind: str, answers: Sequence[Any]) -> Covariance:

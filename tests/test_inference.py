@@ -13,7 +13,7 @@ from sparkdml.classification import LogisticRegression
 from sparkdml.engine.data import LocalData
 from sparkdml.errors import ParamError, SolverError, StatisticsError
 from sparkdml.inference import STANDARD_ERRORS, Inference
-from sparkdml.regression import LinearRegression, PoissonRegression
+from sparkdml.regression import GammaRegression, GeneralizedLinearRegression, LinearRegression, PoissonRegression
 from sparkdml.summary import coefficient_rows
 from sparkdml.text import align
 
@@ -27,6 +27,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "logistic": LogisticRegression,
     "counts": PoissonRegression,
 }
+PROBIT = GeneralizedLinearRegression(family="binomial", link="probit")
 LABEL = {"linear": TARGET, "logistic": (TARGET > 140.0).astype(float), "counts": TARGET}
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -63,6 +64,35 @@ def test_standard_errors_are_those_of_statsmodels(case: tuple, intercept: float)
     for solver in ("newton", "irls", "l-bfgs"):
         summary = fitted(family, rows, solver=solver, computeStatistics=True, standardErrors=kind).summary
         np.testing.assert_allclose(summary.coefficientStandardErrors, [*errors, intercept], rtol=1e-8)
+
+
+# GLM(y, A, Gamma(Log())) and GLM(c, A, Binomial(Probit())), whose links are not canonical: the same way, with cov_type.
+UNCANONICAL = [
+    (
+        GammaRegression(),
+        TARGET,
+        "classical",
+        [0.001622746913686, 0.041259392293001, 0.004912972532879, 0.001666989760039],
+    ),
+    (GammaRegression(), TARGET, "HC0", [0.001506683417218, 0.040608944723938, 0.004572480544244, 0.001519457574118]),
+    (
+        PROBIT,
+        LABEL["logistic"],
+        "classical",
+        [0.005438838103036, 0.138283843492171, 0.01814826372039, 0.005768940276006],
+    ),
+    (PROBIT, LABEL["logistic"], "HC0", [0.005398465550447, 0.134765224584432, 0.018225507864611, 0.005701822314921]),
+]
+
+
+@pytest.mark.parametrize(("base", "label", "kind", "errors"), UNCANONICAL)
+def test_standard_errors_of_other_links_are_those_of_statsmodels(
+    base: Any, label: np.ndarray, kind: str, errors: list[float]
+) -> None:
+    for solver in ("newton", "l-bfgs"):
+        asked = {"solver": solver, "standardErrors": kind, "computeStatistics": True, "tol": 1e-10, "maxIter": 100}
+        found = base.copy().setParams(**asked).fit(Rows(X, label).local(3)).summary.coefficientStandardErrors
+        np.testing.assert_allclose(found[:-1], errors, rtol=1e-8)
 
 
 def test_p_values_and_intervals_are_those_of_statsmodels() -> None:
