@@ -484,6 +484,19 @@ def test_a_short_name_is_its_family(cls: Any) -> None:
         cls(family="gaussian")
 
 
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("normal", "gaussian   link: identity   dispersion: "),
+        ("counts", "poisson   link: log   dispersion: 1 (fixed)"),
+        ("tweedie", "tweedie (variance power 1.5)   link: log   dispersion: "),
+        ("negative binomial, sqrt", "negativeBinomial (overdispersion 0.2)   link: sqrt   dispersion: 1 (fixed)"),
+    ],
+)
+def test_a_summary_tells_what_the_family_is_and_what_was_estimated(case: str, told: str) -> None:
+    assert f"\nFamily: {told}" in str(fitted(case).summary)
+
+
 @every_model
 def test_a_loaded_model_is_the_saved_one(case: str, df: DataFrame, tmp_path: Path) -> None:
     model = fitted(case, regParam=0.01, linkPredictionCol="z")

@@ -1,5 +1,6 @@
 """How sure the coefficients are: what statsmodels 0.15 says, what must hold of every family, what is refused."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sparkdml.errors import ParamError, SolverError, StatisticsError
 from sparkdml.inference import STANDARD_ERRORS, Inference
 from sparkdml.regression import GammaRegression, GeneralizedLinearRegression, LinearRegression, PoissonRegression
 from sparkdml.summary import coefficient_rows
-from sparkdml.text import align
+from sparkdml.text import align, with_points_in_line
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
 TABLE = np.loadtxt(DIABETES, delimiter=",", skiprows=1)
@@ -188,6 +189,7 @@ def test_dependent_columns_have_no_standard_errors() -> None:
             model = fitted("logistic", twice, solver=solver, computeStatistics=True, standardErrors=kind)
             with pytest.raises(StatisticsError, match="linearly independent"):
                 _ = model.summary.coefficientStandardErrors
+            assert "(no standard errors: " in str(model.summary)
 
 
 @every_family
@@ -280,6 +282,18 @@ def test_the_table_names_features_and_survives_save_and_load(spark: SparkSession
     assert loaded.summary.confidenceIntervals() == model.summary.confidenceIntervals()
     with pytest.raises(StatisticsError, match=r"model\.summary"):
         _ = model.evaluate(df).tValues
+
+
+def test_decimal_points_are_in_line() -> None:
+    estimates = np.array([0.5, -1234.5, 3.0, -2.5e-7, 1e9])
+    rows = coefficient_rows([*"abcde"], estimates, Inference(estimates, 4.0 * np.square(estimates) + 0.1, np.inf))
+    lines = align(with_points_in_line(rows)).splitlines()
+    for column in (1, 2):
+        cells = [line.split()[column] for line in lines[1:]]
+        whole = [re.match(r"-?\d+", cell).end() for cell in cells]  # type: ignore[union-attr]
+        places = zip(lines[1:], cells, whole, strict=True)
+        assert len({line.index(f" {cell}") + end for line, cell, end in places}) == 1
+    assert {len(line) for line in lines[1:]} == {len(lines[0])}
 
 
 def test_stars_do_not_move_the_p_values() -> None:
