@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pyspark.ml.param import Params
@@ -103,6 +103,12 @@ class Inferred:
             raise ValueError(f"level={level} is out of range: it must be above 0 and below 1, such as 0.95.")
         return self._inference().confidence_intervals(level).tolist()
 
+    _needed: ClassVar[str] = (
+        "linearly independent columns, no L1 penalty and no bounds, exact sums "
+        "(aggregation='weighted_mean') and no repeated rows (sampling='oversample'), and with solvers other than "
+        "'normal' and 'newton' computeStatistics=True"
+    )
+
     def _inferred(self) -> Inference | None:
         """What is known, or None."""
         raise StatisticsError("standard errors belong to the training table: use model.summary.")
@@ -110,11 +116,7 @@ class Inferred:
     def _inference(self) -> Inference:
         found = self._inferred()
         if found is None:
-            raise StatisticsError(
-                "there are no standard errors: they need linearly independent columns, no L1 penalty and no bounds, "
-                "exact sums (aggregation='weighted_mean') and no repeated rows (sampling='oversample'), and with "
-                "solvers other than 'normal' and 'newton' computeStatistics=True."
-            )
+            raise StatisticsError(f"there are no standard errors: they need {self._needed}.")
         return found
 
 
@@ -126,12 +128,17 @@ def wanted_errors(params: Params) -> str | None:
     return kind if kind != CLASSICAL or params.getOrDefault("computeStatistics") else None
 
 
+def asked_for(kind: str) -> str:
+    """The Param that asks for standard errors of this kind, with its value."""
+    return "computeStatistics=True" if kind == CLASSICAL else f"standardErrors={kind!r}"
+
+
 def check_errors(params: Params) -> None:
     """Refuse standard errors where the Params leave none."""
     kind = wanted_errors(params)
     if kind is None:
         return
-    asked = "computeStatistics=True" if kind == CLASSICAL else f"standardErrors={kind!r}"
+    asked = asked_for(kind)
     if params.getOrDefault("regParam") * params.getOrDefault("elasticNetParam") > 0.0:
         raise ParamError(f"{asked}: an L1 penalty has no standard errors; set elasticNetParam=0.")
     if is_bounded(params):
@@ -147,8 +154,7 @@ def check_errors(params: Params) -> None:
 def check_room(data: Data, problem: Problem, kind: str | None) -> None:
     """Refuse standard errors whose matrices the driver cannot hold."""
     if kind is not None:
-        asked = "computeStatistics=True" if kind == CLASSICAL else f"standardErrors={kind!r}"
-        require_matrix(data, sum(query.size for query in _queries(problem, problem.start, kind)), asked)
+        require_matrix(data, sum(query.size for query in _queries(problem, problem.start, kind)), asked_for(kind))
 
 
 def measure_covariances(
@@ -157,8 +163,8 @@ def measure_covariances(
     """Note in each fit the covariance of its coefficients: that of its solver, else by one pass for all that want it.
 
     A solver that has the Hessian may have stopped where it did not ask for it: then that is wanted in any case. `kinds`
-    are those of `wanted_errors`. "HC0" is White's sandwich, "HC1" times n / (n - coefficients), as statsmodels
-    and R's package sandwich name them. With repeated rows, an L1 penalty or a box nothing is known.
+    are those of `wanted_errors`. "HC0" is White's sandwich, "HC1" times n / (n - coefficients), as R's package
+    sandwich names them, and statsmodels for linear models. With repeated rows, an L1 penalty or a box nothing is known.
     """
     asked: dict[int, tuple[str, list[Query]]] = {}
     for i, (fit, wanted) in enumerate(zip(fits, kinds, strict=True)):
@@ -182,8 +188,9 @@ def measure_covariances(
 
 def _queries(problem: Problem, theta: np.ndarray, kind: str) -> list[Query]:
     """What a covariance needs."""
-    hessian = problem.hessian_query(theta)
-    return [hessian] if kind == CLASSICAL else [hessian, problem.scores_query(theta)]
+    if kind == CLASSICAL:
+        return [problem.hessian_query(theta)]
+    return [problem.observed_query(theta), problem.scores_query(theta)]
 
 
 def _covariance(data: Data, problem: Problem, kind: str, answers: Sequence[Any]) -> Covariance:

@@ -12,7 +12,7 @@ from sparkdml.arrays import require
 from sparkdml.engine.data import Traffic
 from sparkdml.errors import StatisticsError
 from sparkdml.inference import CLASSICAL, Inference, Inferred
-from sparkdml.text import align
+from sparkdml.text import align, with_points_in_line
 
 
 class Metrics(Protocol):
@@ -229,11 +229,14 @@ class TrainingSummary(Inferred, Summary[T]):
     def _table(self, names: Sequence[str]) -> str:
         """The estimates as a table, a line a name."""
         kind = self._training.standardErrors
-        return align(coefficient_rows(names, self._training.estimates, self._inferred(), kind))
+        rows = coefficient_rows(names, self._training.estimates, self._inferred(), kind)
+        return align(with_points_in_line(rows))
 
     def __str__(self) -> str:
         names = [*self._names, *(["(intercept)"] if self._scoring.fitIntercept else [])]
         table = self._table(names)
+        if self._training.rank >= 0 and self._inferred() is None:
+            table += "\n(no standard errors: the rows do not tell the coefficients from each other)"
         skipped = f"   skipped: {self.numSkipped:,}" if self.numSkipped else ""
         skipped += f"   filled with means: {self.numFilled:,}" if self.numFilled else ""
         passes = f"{self.passes} pass{'es' if self.passes != 1 else ''}"

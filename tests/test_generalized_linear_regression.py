@@ -227,6 +227,18 @@ def test_all_solvers_find_the_model_and_its_errors(case: str, regParam: float) -
         assert newton.summary.passes < other.summary.passes
 
 
+@every_model
+@pytest.mark.parametrize("solver", ["newton", "l-bfgs"])
+def test_robust_errors_have_the_second_derivatives_that_the_labels_give(case: str, solver: str) -> None:
+    """HC0 is the diagonal of H^-1 B H^-1: what each row would move the coefficients by, squared and summed."""
+    model = fitted(case, S, OFFSET, solver=solver, standardErrors="HC0")
+    loss, y, A = model._loss(), LABELS[(CASES | OURS_ONLY)[case][0]], np.column_stack([X, np.ones(N)])
+    z = (A @ [*model.coefficients, model.intercept] + OFFSET)[:, None]
+    scores = A * (S * loss.gradient(y, z)[:, 0])[:, None]
+    moves = np.linalg.solve((A.T * (S * loss.hessian(y, z)[:, 0, 0])) @ A, scores.T)
+    np.testing.assert_allclose(model.summary.coefficientStandardErrors, np.linalg.norm(moves, axis=1), rtol=1e-6)
+
+
 def test_without_the_hessian_there_are_no_errors() -> None:
     for params in ({"solver": "l-bfgs"}, {"regParam": 0.1, "elasticNetParam": 1.0}):
         with pytest.raises(StatisticsError, match="there are no standard errors: they need linearly independent"):
@@ -506,6 +518,19 @@ def test_a_short_name_is_its_family(cls: Any) -> None:
     assert isinstance(model._loss(), GeneralizedLinear)
     with pytest.raises(ParamError, match="family='gaussian' is not one of"):
         cls(family="gaussian")
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("normal", "gaussian   link: identity   dispersion: "),
+        ("counts", "poisson   link: log   dispersion: 1 (fixed)"),
+        ("tweedie", "tweedie (variance power 1.5)   link: log   dispersion: "),
+        ("negative binomial, sqrt", "negativeBinomial (overdispersion 0.2)   link: sqrt   dispersion: 1 (fixed)"),
+    ],
+)
+def test_a_summary_tells_what_the_family_is_and_what_was_estimated(case: str, told: str) -> None:
+    assert f"\nFamily: {told}" in str(fitted(case).summary)
 
 
 @every_model

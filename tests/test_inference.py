@@ -1,5 +1,6 @@
 """How sure the coefficients are: what statsmodels 0.15 says, what must hold of every family, what is refused."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from sparkdml.classification import LogisticRegression
 from sparkdml.engine.data import LocalData
 from sparkdml.errors import ParamError, SolverError, StatisticsError
 from sparkdml.inference import STANDARD_ERRORS, Inference
-from sparkdml.regression import LinearRegression, PoissonRegression
+from sparkdml.regression import GammaRegression, GeneralizedLinearRegression, LinearRegression, PoissonRegression
 from sparkdml.summary import coefficient_rows
-from sparkdml.text import align
+from sparkdml.text import align, with_points_in_line
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
 TABLE = np.loadtxt(DIABETES, delimiter=",", skiprows=1)
@@ -27,6 +28,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "logistic": LogisticRegression,
     "counts": PoissonRegression,
 }
+PROBIT = GeneralizedLinearRegression(family="binomial", link="probit")
 LABEL = {"linear": TARGET, "logistic": (TARGET > 140.0).astype(float), "counts": TARGET}
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -63,6 +65,35 @@ def test_standard_errors_are_those_of_statsmodels(case: tuple, intercept: float)
     for solver in ("newton", "irls", "l-bfgs"):
         summary = fitted(family, rows, solver=solver, computeStatistics=True, standardErrors=kind).summary
         np.testing.assert_allclose(summary.coefficientStandardErrors, [*errors, intercept], rtol=1e-8)
+
+
+# GLM(y, A, Gamma(Log())) and GLM(c, A, Binomial(Probit())), whose links are not canonical: the same way, with cov_type.
+UNCANONICAL = [
+    (
+        GammaRegression(),
+        TARGET,
+        "classical",
+        [0.001622746913686, 0.041259392293001, 0.004912972532879, 0.001666989760039],
+    ),
+    (GammaRegression(), TARGET, "HC0", [0.001506683417218, 0.040608944723938, 0.004572480544244, 0.001519457574118]),
+    (
+        PROBIT,
+        LABEL["logistic"],
+        "classical",
+        [0.005438838103036, 0.138283843492171, 0.01814826372039, 0.005768940276006],
+    ),
+    (PROBIT, LABEL["logistic"], "HC0", [0.005398465550447, 0.134765224584432, 0.018225507864611, 0.005701822314921]),
+]
+
+
+@pytest.mark.parametrize(("base", "label", "kind", "errors"), UNCANONICAL)
+def test_standard_errors_of_other_links_are_those_of_statsmodels(
+    base: Any, label: np.ndarray, kind: str, errors: list[float]
+) -> None:
+    for solver in ("newton", "l-bfgs"):
+        asked = {"solver": solver, "standardErrors": kind, "computeStatistics": True, "tol": 1e-10, "maxIter": 100}
+        found = base.copy().setParams(**asked).fit(Rows(X, label).local(3)).summary.coefficientStandardErrors
+        np.testing.assert_allclose(found[:-1], errors, rtol=1e-8)
 
 
 def test_p_values_and_intervals_are_those_of_statsmodels() -> None:
@@ -158,6 +189,7 @@ def test_dependent_columns_have_no_standard_errors() -> None:
             model = fitted("logistic", twice, solver=solver, computeStatistics=True, standardErrors=kind)
             with pytest.raises(StatisticsError, match="linearly independent"):
                 _ = model.summary.coefficientStandardErrors
+            assert "(no standard errors: " in str(model.summary)
 
 
 @every_family
@@ -250,6 +282,18 @@ def test_the_table_names_features_and_survives_save_and_load(spark: SparkSession
     assert loaded.summary.confidenceIntervals() == model.summary.confidenceIntervals()
     with pytest.raises(StatisticsError, match=r"model\.summary"):
         _ = model.evaluate(df).tValues
+
+
+def test_decimal_points_are_in_line() -> None:
+    estimates = np.array([0.5, -1234.5, 3.0, -2.5e-7, 1e9])
+    rows = coefficient_rows([*"abcde"], estimates, Inference(estimates, 4.0 * np.square(estimates) + 0.1, np.inf))
+    lines = align(with_points_in_line(rows)).splitlines()
+    for column in (1, 2):
+        cells = [line.split()[column] for line in lines[1:]]
+        whole = [re.match(r"-?\d+", cell).end() for cell in cells]  # type: ignore[union-attr]
+        places = zip(lines[1:], cells, whole, strict=True)
+        assert len({line.index(f" {cell}") + end for line, cell, end in places}) == 1
+    assert {len(line) for line in lines[1:]} == {len(lines[0])}
 
 
 def test_stars_do_not_move_the_p_values() -> None:

@@ -28,6 +28,7 @@ from sparkdml.optim.queries import (
     HessianSums,
     Line,
     LineSums,
+    ObservedHessian,
     Query,
     Scores,
 )
@@ -70,6 +71,11 @@ def make_scores(rows: Rows, loss: Loss, fold: int, seed: int) -> Scores:
     return Scores(loss, hessian.w, hessian.b, hessian.shift, fold)
 
 
+def make_observed(rows: Rows, loss: Loss, fold: int, seed: int) -> ObservedHessian:
+    hessian = make_hessian(rows, loss, fold, seed)
+    return ObservedHessian(loss, hessian.w, hessian.b, hessian.shift, fold)
+
+
 def make_held_out(rows: Rows, loss: Loss, fold: int, seed: int) -> HeldOut:
     return HeldOut(loss, *some_weights(rows, loss, seed), fold)
 
@@ -85,6 +91,7 @@ MAKE: dict[type, Callable[[Rows, Loss, int, int], Query]] = {
     Line: make_line,
     Gram: make_gram,
     Hessian: make_hessian,
+    ObservedHessian: make_observed,
     Scores: make_scores,
     HeldOut: make_held_out,
     Goodness: make_goodness,
@@ -113,8 +120,11 @@ def plain(query: Query, rows: Rows) -> Answer:
         return GoodnessSums(np.sum(s > 0.0), s.sum(), value, 2.0 * value, s.sum(), 0.5 * np.log(s[s > 0.0]).sum())
     if isinstance(query, Hessian):
         slopes = s[:, None] * query.loss.gradient(y, z)
-        products = slopes[:, :, None] * slopes[:, None, :]
-        h = products if isinstance(query, Scores) else s[:, None, None] * query.loss.fisher(y, z)
+        h = {
+            Hessian: s[:, None, None] * query.loss.fisher(y, z),
+            ObservedHessian: s[:, None, None] * query.loss.hessian(y, z),
+            Scores: slopes[:, :, None] * slopes[:, None, :],
+        }[type(query)]
         V = np.column_stack([X - query.shift, np.ones(len(y))])
         pairs = zip(*np.tril_indices(query.loss.margins), strict=True)
         return HessianSums(s.sum(), np.array([((V.T * h[:, a, b]) @ V)[np.tril_indices(V.shape[1])] for a, b in pairs]))

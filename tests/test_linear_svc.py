@@ -102,6 +102,8 @@ def test_the_summary_is_a_property_and_a_method(model: LinearSVCModel) -> None:
     assert model.summary().accuracy == model.summary.accuracy
     assert "AUC" in str(model.summary)
     assert not hasattr(model.summary, "probabilityCol")
+    with pytest.raises(StatisticsError, match="take LogisticRegression"):
+        _ = model.summary.pValues
 
 
 @pytest.mark.parametrize("parts", [1, 7])

@@ -66,7 +66,7 @@ def test_the_metrics_are_those_of_the_predictions(loss: str, fitIntercept: bool)
     assert summary.meanSquaredError == pytest.approx(np.average((p - Y) ** 2, weights=S), rel=1e-10)
     mean = np.average(Y, weights=S)
     assert summary.explainedVariance == pytest.approx(np.average((p - mean) ** 2, weights=S), rel=1e-9)
-    with pytest.raises(StatisticsError, match="no standard errors"):
+    with pytest.raises(StatisticsError, match="they need loss='squaredError'"):
         _ = summary.pValues
 
 
@@ -91,11 +91,17 @@ def test_quantiles_and_hubers_share_their_passes() -> None:
     ("params", "told"),
     [
         ({"loss": "huber", "regParam": 0.1, "elasticNetParam": 0.5}, "only have an L2 penalty"),
-        ({"loss": "huber", "computeStatistics": True}, "no standard errors with loss='huber'"),
-        ({"loss": "quantile", "computeStatistics": True}, "no standard errors with loss='quantile'"),
         ({"epsilon": 2.0}, "epsilon=2 is for loss='huber', not 'squaredError'"),
         ({"loss": "quantile", "epsilon": 2.0}, "epsilon=2 is for loss='huber', not 'quantile'"),
         ({"loss": "huber", "quantile": 0.3}, "quantile=0.3 is for loss='quantile', not 'huber'"),
+        (
+            {"loss": "huber", "computeStatistics": True},
+            "computeStatistics=True: there are no standard errors with loss=",
+        ),
+        (
+            {"loss": "quantile", "standardErrors": "HC1"},
+            "standardErrors='HC1': there are no standard errors with loss=",
+        ),
     ],
 )
 def test_what_a_loss_cannot_have_is_refused(params: dict, told: str) -> None:

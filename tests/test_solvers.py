@@ -65,6 +65,27 @@ def test_the_known_optimum_is_found(
     np.testing.assert_allclose(rows.dense @ w + b, (design(problem, rows.dense) @ theta)[:, None], atol=1e-7)
 
 
+@pytest.mark.parametrize("penalty", ["none", "l2"])
+@with_and_without_intercept
+def test_newton_takes_its_last_step_without_a_pass(penalty: str, intercept: bool) -> None:
+    """The error is that of tol, squared; and what the model tells of the point is what a pass would have."""
+    logistic = LOSSES["logistic"]
+    rows, problem, theta = with_known_optimum(
+        random_features(), weights(200), intercept, *PENALTIES[penalty], loss=logistic
+    )
+    data = rows.local()
+    loose, exact = (solve(data, problem, "newton", tol) for tol in (1e-4, 1e-12))
+    assert loose.passes < exact.passes
+    assert np.linalg.norm(theta_of(loose) - theta) < 1e-7 * np.linalg.norm(theta)
+    found = loose.state.point
+    assert found is not None
+    (answer,) = data.run([problem.gradient_query(found.theta)])
+    measured = problem.point(found.theta, answer)  # type: ignore[arg-type]
+    assert found.loss == pytest.approx(measured.loss, rel=1e-12)
+    np.testing.assert_allclose(found.gradient, measured.gradient, atol=1e-7)
+    np.testing.assert_allclose(found.slope, measured.slope, atol=1e-5)
+
+
 UNBOUNDED = [name for name, loss in GLM_LOSSES.items() if np.all(loss.valid(np.array([[0.0], [-9.0]])))]
 
 

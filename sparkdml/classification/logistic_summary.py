@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from sparkdml.classification.class_summary import BinaryClassificationSummary, C
 from sparkdml.evaluation import BinaryMetrics, MulticlassMetrics, binary_metrics, multiclass_metrics
 from sparkdml.inference import CLASSICAL, Inference, Inferred
 from sparkdml.summary import Scoring, Training, TrainingSummary, coefficient_rows
-from sparkdml.text import align
+from sparkdml.text import align, with_points_in_line
 
 T = TypeVar("T", BinaryMetrics, MulticlassMetrics)
 
@@ -155,16 +154,17 @@ def class_table(
 
     >>> print(class_table(["x", "(intercept)"], np.array([[1.0, -1.0], [0.5, -0.5]])))
     Feature      Class 0  Class 1
-    x                  1       -1
+    x                1       -1
     (intercept)      0.5     -0.5
     """
     classes = estimates.shape[1]
     shown = range(min(classes, SHOWN))
     if inference is None:
         lines = [[name, *(f"{row[k]:.6g}" for k in shown)] for name, row in zip(names, estimates, strict=True)]
-        table = align([["Feature", *(f"Class {k}" for k in shown)], *lines])
+        table = align(with_points_in_line([["Feature", *(f"Class {k}" for k in shown)], *lines]))
     else:
         parts = [(k, inference.part(slice(k, None, classes))) for k in shown]
-        rows = [coefficient_rows(names, part.estimates, part, kind, f"Class {k}") for k, part in parts]
-        table = f"{align([*chain(*rows)])}\n(each feature's coefficients sum to zero over the classes)"
+        tables = (coefficient_rows(names, part.estimates, part, kind, f"Class {k}") for k, part in parts)
+        rows = [row for table in tables for row in ([""] * len(table[0]), *table)][1:]  # an empty line between classes
+        table = f"{align(with_points_in_line(rows))}\n(each feature's coefficients sum to zero over the classes)"
     return f"{table}\n({classes - SHOWN} more classes)" if classes > SHOWN else table

@@ -50,10 +50,11 @@ class LinearSVCTrainingSummary(TrainingSummary[BinaryMetrics], LinearSVCSummary)
     """
 
     _parts: ClassVar = {"scoring": MarginScoring, "metrics": BinaryMetrics, "training": Training}
+    _needed: ClassVar = "a likelihood, which the hinge is of no distribution: take LogisticRegression"
 
     def __call__(self) -> Self:
         """Itself."""
         return self
 
     def _inferred(self) -> None:
-        """Nothing: the hinge is the likelihood of no distribution, so that its curvature tells no standard errors."""
+        """Nothing: the curvature of the hinge, squared or not, tells no standard errors."""

@@ -30,6 +30,7 @@ from sparkdml.optim.queries import (
     Line,
     LineSums,
     LocalEpoch,
+    ObservedHessian,
     Scores,
     SumsQuery,
 )
@@ -223,6 +224,13 @@ class HessianKernel:
         return [HessianSums(float(weight), part) for weight, part in zip(self.weight, parts, strict=True)]
 
 
+class ObservedHessianKernel(HessianKernel):
+    """The second derivatives that the labels give K models."""
+
+    def _weights(self, y: np.ndarray, z: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return self.loss.hessian(y, z) * s[..., None, None]
+
+
 class ScoresKernel(HessianKernel):
     """The products of the rows' gradients of K models."""
 
@@ -331,6 +339,7 @@ KERNELS: dict[type, Any] = {
     Line: LineKernel,
     Gram: GramKernel,
     Hessian: HessianKernel,
+    ObservedHessian: ObservedHessianKernel,
     Scores: ScoresKernel,
     HeldOut: HeldOutKernel,
     Goodness: GoodnessKernel,

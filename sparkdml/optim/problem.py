@@ -28,6 +28,7 @@ from sparkdml.optim.queries import (
     LineSums,
     LocalEpoch,
     LocalEpochSums,
+    ObservedHessian,
     PerPartition,
     Query,
     Sample,
@@ -296,10 +297,13 @@ class Problem:
         w, b = self.raw(theta)
         return Hessian(self.loss, w, b, self.shift[:-1], self.fold, self.sample, self.class_weights)
 
+    def observed_query(self, theta: np.ndarray) -> ObservedHessian:
+        """The query whose answer `hessian` turns into the second derivatives of the mean loss at theta."""
+        return ObservedHessian(**vars(self.hessian_query(theta)))
+
     def scores_query(self, theta: np.ndarray) -> Scores:
         """The query whose answer `hessian` turns into sum_i s_i^2 g_i g_i^T / sum_i s_i, g_i the gradient of a row."""
-        w, b = self.raw(theta)
-        return Scores(self.loss, w, b, self.shift[:-1], self.fold, self.sample, self.class_weights)
+        return Scores(**vars(self.hessian_query(theta)))
 
     def hessian(self, sums: HessianSums) -> np.ndarray:
         """The second derivatives of the mean loss by theta, (n, n): the chain rule through `raw`."""

@@ -196,6 +196,13 @@ class Hessian:
         return 8 * (1 + p * (p + 1) // 2 * (C * (C + 1) // 2))
 
 
+class ObservedHessian(Hessian):
+    """Ask for the second derivatives that the labels give the loss, those of `Loss.hessian`, in the same moments.
+
+    Of a link that is not canonical they are those of `Hessian` on average alone, and may be indefinite.
+    """
+
+
 class Scores(Hessian):
     """Ask for the products of the rows' own gradients, in the same moments: what sandwich estimators have inside.
 
@@ -207,7 +214,7 @@ class Scores(Hessian):
 class HessianSums(Sums):
     """sum_i s_i, and sum_i h_iab v_i v_i^T, packed like a Gram matrix, for each pair of margins a >= b in turn.
 
-    The weight h_iab is s_i times the second derivative of the loss by the margins a and b, of `Scores` s_i^2 times the
+    The weight h_iab is s_i times a second derivative of the loss by the margins a and b, of `Scores` s_i^2 times the
     product of the first derivatives. `second` has shape (C (C + 1) / 2, p (p + 1) / 2), p = d + 1.
     """
 

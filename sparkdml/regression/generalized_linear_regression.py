@@ -80,8 +80,9 @@ class GeneralizedLinearRegression(
     standardization : penalize std(x_j) w_j instead of w_j; by default as above.
     maxIter : by default 25, and 100 where "l-bfgs" or another solver of many cheap iterations is taken.
     computeStatistics : standard errors from solvers other than "normal" and "newton" too, by one more pass.
-    standardErrors : "classical", from the Hessian and the dispersion; "HC0" or "HC1", by one more pass, the sandwich
-        that holds whatever the variance of the label is.
+    standardErrors : "classical", from the expected Hessian and the dispersion; "HC0" or "HC1", by one more pass, the
+        sandwich that holds whatever the variance of the label is, of the Hessian that the labels give, as statsmodels
+        has it; R's package sandwich takes the expected one, which with a canonical link is the same.
     lowerBoundsOnCoefficients, upperBoundsOnCoefficients, lowerBoundsOnIntercepts, upperBoundsOnIntercepts : the box of
         the coefficients and the intercept; there are then no standard errors.
     tol, featuresCols, numPartitions, handleInvalid, maxBlockSizeInMB, optimizer, learningRate, stepSize, momentum,

@@ -45,7 +45,7 @@ class GlmMetrics:
     @classmethod
     def of(cls, loss: GeneralizedLinear, count: int, sums: GoodnessSums, null_value: float) -> "GlmMetrics":
         """The metrics that the sums make; `null_value` is half of the null deviance."""
-        deviance = 2.0 * sums.value
+        deviance = 2.0 * max(sums.value, 0.0)  # of a perfect fit rounding leaves less than nothing
         likelihood = loss.family.log_likelihood(deviance, sums.saturated, sums.rows, sums.weight)
         finite = likelihood is not None and np.isfinite(likelihood)
         null = 2.0 * null_value if np.isfinite(null_value) else None

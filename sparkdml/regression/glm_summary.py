@@ -162,9 +162,11 @@ class GeneralizedLinearRegressionSummary(Inferred, Summary[GlmMetrics]):
         return glm_metrics(self.predictions, s.loss, s.fitIntercept, **columns, skip=s.skip)
 
     def __str__(self) -> str:
-        estimated = f"{self.dispersion:.6g}" if self._scoring.loss.family.dispersed else "1, as it is"
+        family = self._scoring.loss.family
+        shape = f" ({family.shape})" if family.shape else ""
+        estimated = f"{self.dispersion:.6g}" if family.dispersed else "1 (fixed)"
         lines = [
-            f"Family: {self.family}   link: {self.link}   dispersion: {estimated}",
+            f"Family: {self.family}{shape}   link: {self.link}   dispersion: {estimated}",
             f"    Null deviance: {self.nullDeviance:.6g} on {self.residualDegreeOfFreedomNull:,} degrees of freedom",
             f"Residual deviance: {self.deviance:.6g} on {self.residualDegreeOfFreedom:,} degrees of freedom",
         ]

@@ -19,7 +19,7 @@ from sparkdml.errors import DataError, ParamError
 from sparkdml.estimator import LinearEstimator
 from sparkdml.evaluation import RegressionMetrics
 from sparkdml.given import check_owned
-from sparkdml.inference import wanted_errors
+from sparkdml.inference import asked_for, wanted_errors
 from sparkdml.model import LinearModel
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.losses import SquaredError
@@ -246,8 +246,8 @@ class LinearRegression(
         super()._check_params()
         check_owned(self, "loss", SHAPES)
         loss = self._loss()
-        if wanted_errors(self) and not loss.quadratic:
-            raise ParamError(f"there are no standard errors with loss={loss.name!r}: leave computeStatistics out.")
+        if not loss.quadratic and (kind := wanted_errors(self)):
+            raise ParamError(f"{asked_for(kind)}: there are no standard errors with loss={loss.name!r}; leave it out.")
         if loss.constants and self.getOrDefault("regParam") * self.getOrDefault("elasticNetParam") > 0.0:
             raise ParamError(
                 f"loss={loss.name!r} with regParam={self.getOrDefault('regParam'):g} and elasticNetParam="

@@ -110,6 +110,7 @@ class LinearRegressionTrainingSummary(TrainingSummary[RegressionMetrics], Linear
     """
 
     _parts: ClassVar = {"scoring": Scoring, "metrics": RegressionMetrics, "training": Training}
+    _needed: ClassVar = f"loss='squaredError', {Inferred._needed}"
 
     @property
     def _freedom(self) -> float:

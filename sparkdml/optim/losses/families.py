@@ -29,12 +29,14 @@ class Family(ABC):
     labels : what labels must be, in words.
     dispersed : the dispersion is estimated; else it is one.
     positive : the mean is above zero, and t is its logarithm.
+    shape : the given number that tells the family from others of its name, in words; empty without.
     """
 
     name: ClassVar[str]
     labels: ClassVar[str]
     dispersed: ClassVar[bool] = False
     positive: ClassVar[bool] = False
+    shape: ClassVar[str] = ""
 
     @abstractmethod
     def domain(self, y: np.ndarray) -> np.ndarray:
@@ -171,6 +173,11 @@ class Tweedie(Positive):
         return {1.0: "poisson", 2.0: "gamma"}.get(self.power, "tweedie")
 
     @property
+    def shape(self) -> str:  # type: ignore[override]
+        """The power, where the name does not say it."""
+        return f"variance power {self.power:g}" if self.name == "tweedie" else ""
+
+    @property
     def labels(self) -> str:  # type: ignore[override]
         """Zeros are there up to the power 2."""
         return "zero or more" if self.power < 2.0 else "above zero"
@@ -227,6 +234,11 @@ class NegativeBinomial(Positive):
 
     name = "negativeBinomial"
     labels = "zero or more"
+
+    @property
+    def shape(self) -> str:  # type: ignore[override]
+        """The overdispersion."""
+        return f"overdispersion {self.overdispersion:g}"
 
     def domain(self, y: np.ndarray) -> np.ndarray:
         return (y >= 0.0) & np.isfinite(y)

@@ -34,6 +34,8 @@ class Covariance:
     def robust(cls, problem: Problem, hessian: HessianSums, scores: HessianSums) -> "Covariance":
         """A^-1 B A^-1 with A the second derivatives of the objective and B the sum of products of the rows' gradients.
 
+        A is that of the labels, not of what they are expected to be, for the mean may be of another form too.
+
         It holds whatever distribution the labels have, as long as the rows are independent.
 
         Source: P. Huber, The Behavior of Maximum Likelihood Estimates under Nonstandard Conditions (1967); H. White, A
