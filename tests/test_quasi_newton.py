@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sparkdml.optim.penalties import L1
-from sparkdml.optim.solvers.quasi_newton import Model, inverse_times
+from sparkdml.optim.solvers.quasi_newton import Model, inverse_times, orthonormal
 
 N = 60
 PENALTIES = {
@@ -48,3 +48,13 @@ def test_without_a_penalty_it_is_the_two_loop_recursion(pairs: int) -> None:
     g = np.random.default_rng(2).normal(size=N)
     found = model.minimize(np.zeros(N), g, PENALTIES["none"])
     np.testing.assert_allclose(found, -inverse_times(S, Y, g, 1.0 / 3.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("condition", [1e0, 1e3, 1e5, 1e8, 1e15, np.inf])
+def test_columns_as_good_as_dependent_get_an_orthonormal_basis_too(condition: float) -> None:
+    rng = np.random.default_rng(3)
+    A = rng.normal(size=(200, 6)) * np.geomspace(1.0, 1e-20, 6)
+    A[:, 5] = A[:, 0] + A[:, 5] / (np.linalg.norm(A[:, 5]) * condition)
+    basis, triangle = orthonormal(A)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(6), atol=1e-14)
+    np.testing.assert_allclose(basis @ triangle, A, atol=1e-13 * np.linalg.norm(A, axis=0).max())

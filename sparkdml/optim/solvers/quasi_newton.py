@@ -14,6 +14,7 @@ EXACT = 1e-10  # the relative error of a model's minimizer
 NEWTON_STEPS = 40  # it takes three to ten
 HALVES = 0.5 ** np.arange(12)
 GRADIENT_STEPS = 2000
+INDEPENDENT = 1e6  # the largest condition of columns of length one that CholeskyQR2 is given; it is exact up to 1e7
 CURVATURE_FLOOR = 1e-10  # a pair with a smaller s.y / (||s|| ||y||) is rounding, not curvature
 
 
@@ -69,6 +70,29 @@ def corrected(B: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
     return B - known + np.outer(y, y) / (s @ y)
 
 
+def orthonormal(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Q with orthonormal columns (n, r) and R (r, r) such that A = Q R, for n far above r.
+
+    By the Cholesky factor of the columns' products, twice, a fifth of the time of Householder's reflections, where the
+    columns are independent enough for it to be as exact.
+    Source: Y. Yamamoto et al., Roundoff Error Analysis of the CholeskyQR2 Algorithm (2015).
+
+    >>> Q, R = orthonormal(np.array([[3.0, 0.0], [4.0, 5.0], [0.0, 12.0]]))
+    >>> bool(np.allclose(Q.T @ Q, np.eye(2))), bool(np.allclose(Q @ R, [[3, 0], [4, 5], [0, 12]]))
+    (True, True)
+    """
+    products = A.T @ A
+    lengths = np.sqrt(np.diag(products))
+    with np.errstate(divide="ignore", invalid="ignore"):  # of columns of zeros, whose angles are none
+        cosines = products / np.outer(lengths, lengths)
+    if not np.all(np.isfinite(cosines)) or np.linalg.cond(cosines) > INDEPENDENT**2:
+        return np.linalg.qr(A)
+    first = np.linalg.cholesky(cosines).T * lengths
+    Q = A @ np.linalg.inv(first)
+    second = np.linalg.cholesky(Q.T @ Q).T
+    return Q @ np.linalg.inv(second), second @ first
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """The L-BFGS matrix B = sigma I + basis @ core @ basis.T, with an orthonormal basis (n, r)."""
@@ -85,7 +109,7 @@ class Model:
         SY = S @ Y.T
         sigma = float(Y[-1] @ Y[-1]) / SY[-1, -1]
         middle = np.block([[sigma * (S @ S.T), np.tril(SY, -1)], [np.tril(SY, -1).T, -np.diag(np.diag(SY))]])
-        basis, triangle = np.linalg.qr(np.hstack([sigma * S.T, Y.T]))
+        basis, triangle = orthonormal(np.hstack([sigma * S.T, Y.T]))
         core = -triangle @ np.linalg.lstsq(middle, triangle.T, rcond=None)[0]
         values, vectors = np.linalg.eigh((core + core.T) / 2)
         values = np.maximum(values, (CURVATURE_FLOOR - 1.0) * sigma)  # B is positive definite, but for rounding
