@@ -57,13 +57,20 @@ class ArrayModel:
         X = X.tocsr() if issparse(X) else np.asarray(X, float)
         if X.ndim != 2 or X.shape[1] != d:
             raise ColumnError(f"the array has the shape {X.shape}: it must be (rows, {d}), of {self._names()}.")
-        if self.featureMeans is not None and not issparse(X):
-            X = np.where(np.isnan(X), self.featureMeans, X)
-        return X
+        return X if self.featureMeans is None else _filled(X, self.featureMeans)
 
     def _names(self) -> str:
         names = ", ".join(self.featureNames[:20])
         return names if len(self.featureNames) <= 20 else f"{names}, ..."
+
+
+def _filled(X: Any, means: np.ndarray) -> Any:
+    """The rows, an array or CSR, with the mean of the column in place of each NaN; a sparse zero is no NaN."""
+    if not issparse(X):
+        return np.where(np.isnan(X), means, X)
+    X = X.astype(float)  # a copy
+    X.data = np.where(np.isnan(X.data), means[X.indices], X.data)
+    return X
 
 
 class ArrayClassifier(ArrayModel):

@@ -28,6 +28,8 @@ class Metrics(Protocol):
 
 
 T = TypeVar("T", bound=Metrics)
+ALL_SHOWN = 200  # features, at most, of which each has a line in the printed table
+MOST_SHOWN = 50  # of those that have lines where there are more
 LARGE_T = 1e5  # of which three decimals would be more digits than rounding leaves
 
 
@@ -226,15 +228,30 @@ class TrainingSummary(Inferred, Summary[T]):
         factor = self._dispersion if told.standardErrors == CLASSICAL else 1.0
         return Inference(told.estimates, told.covarianceDiagonal * factor, self._freedom)
 
-    def _table(self, names: Sequence[str]) -> str:
-        """The estimates as a table, a line a name."""
-        kind = self._training.standardErrors
-        rows = coefficient_rows(names, self._training.estimates, self._inferred(), kind)
+    def _table(self, names: Sequence[str], estimates: np.ndarray, inference: Inference | None) -> str:
+        """Estimates (n, C), with how sure they are, as a table: a line a name."""
+        rows = coefficient_rows(names, estimates[:, 0], inference, self._training.standardErrors)
         return align(with_points_in_line(rows))
 
-    def __str__(self) -> str:
+    def _coefficients(self) -> str:
+        """The table of all estimates, or of many features that of the most telling, and how many there are."""
         names = [*self._names, *(["(intercept)"] if self._scoring.fitIntercept else [])]
-        table = self._table(names)
+        estimates, inference = self._training.estimates.reshape(len(names), -1), self._inferred()
+        d = len(self._names)
+        if d <= ALL_SHOWN:
+            return self._table(names, estimates, inference)
+        telling = estimates if inference is None else inference.t_values.reshape(estimates.shape)
+        places = [*largest_rows(telling[:d], MOST_SHOWN), *range(d, len(names))]
+        each = np.arange(estimates.size).reshape(estimates.shape)[places].ravel()
+        table = self._table(
+            [names[j] for j in places], estimates[places], None if inference is None else inference.part(each)
+        )
+        by = "coefficient" if inference is None else f"{inference.letter} value"
+        used = np.count_nonzero(np.any(estimates[:d], axis=1))
+        return f"{table}\n({MOST_SHOWN} of {d:,} features, those of the largest {by}; {used:,} are not zero)"
+
+    def __str__(self) -> str:
+        table = self._coefficients()
         if self._training.rank >= 0 and self._inferred() is None:
             table += "\n(no standard errors: the rows do not tell the coefficients from each other)"
         skipped = f"   skipped: {self.numSkipped:,}" if self.numSkipped else ""
@@ -266,6 +283,16 @@ class TrainingSummary(Inferred, Summary[T]):
             parts[part] = kind(**content)
         require(not arrays, "the summary has unknown arrays")
         return cls(**parts, names=names)
+
+
+def largest_rows(values: np.ndarray, most: int) -> list[int]:
+    """The places of the rows, (n, C), with the largest absolute values, in order of place; NaN is less than any.
+
+    >>> largest_rows(np.array([[0.0, -3.0], [1.0, 2.0], [np.nan, 0.5], [-9.0, 0.0]]), 2)
+    [0, 3]
+    """
+    size = np.nan_to_num(np.abs(values), nan=-1.0).max(axis=1)
+    return sorted(np.argsort(-size, kind="stable")[:most].tolist())
 
 
 def coefficient_rows(

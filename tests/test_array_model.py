@@ -96,6 +96,7 @@ def test_a_missing_feature_is_its_mean_or_has_no_prediction(fitted: Any, X: np.n
     means = X if model.featureMeans is None else np.where(np.isnan(holes), model.featureMeans, X)
     expected = np.where(np.isnan(holes).any(axis=1) & (model.featureMeans is None), np.nan, loaded.predict(means))
     np.testing.assert_array_equal(loaded.predict(holes), expected)
+    np.testing.assert_allclose(loaded.predict(csr_array(holes)), expected, rtol=1e-12)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,10 @@ import argparse
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sparkdml.classification import LogisticRegression
 from sparkdml.jobkit.cli import JobParser, add_params, add_running_flags, names
 from sparkdml.jobkit.config import resolve
 from sparkdml.jobkit.failures import ConfigError, UsageError
@@ -52,6 +54,36 @@ SAYINGS = [  # flags, environment, file, option, value
         date(2026, 11, 21),
     ),
 ]
+
+
+NUMBERS = [  # flags, environment, file, option, values
+    (["--thresholds", "0.3,0.7"], {"SPARKDML_THRESHOLDS": "[0.3, 0.7]"}, "thresholds = [0.3, 0.7]", "thresholds"),
+    (
+        ["--lower-bounds-on-coefficients", "[0.3,0.7]"],
+        {"SPARKDML_LOWER_BOUNDS_ON_COEFFICIENTS": "0.3,0.7"},
+        "lower-bounds-on-coefficients = [0.3, 0.7]",
+        "lowerBoundsOnCoefficients",
+    ),
+    (
+        ["--upper-bounds-on-coefficients", "[0.3,0.7],[Infinity,1]"],
+        {"SPARKDML_UPPER_BOUNDS_ON_COEFFICIENTS": "[[0.3, 0.7], [Infinity, 1]]"},
+        "upper-bounds-on-coefficients = [[0.3, 0.7], [inf, 1]]",
+        "upperBoundsOnCoefficients",
+    ),
+]
+
+
+@pytest.mark.parametrize(("flags", "environ", "text", "option"), NUMBERS, ids=lambda each: str(each)[:30])
+def test_several_numbers_are_said_alike_with_and_without_brackets(
+    tmp_path: Path, flags: list, environ: dict, text: str, option: str
+) -> None:
+    parser = JobParser()
+    add_params(parser, LogisticRegression(), "Params", without=())
+    add_running_flags(parser)
+    for argv, variables in ((flags, {}), ([], environ), (["--config", written(tmp_path, text)], {})):
+        found = getattr(resolve(parser, argv, variables)[0], option)
+        numbers = np.ravel(found.toArray() if hasattr(found, "toArray") else found).tolist()
+        assert numbers == [0.3, 0.7, np.inf, 1.0][: 4 if "upper" in option else 2]
 
 
 @pytest.mark.parametrize(("flags", "environ", "text", "option", "value"), SAYINGS, ids=lambda each: str(each)[:30])

@@ -15,7 +15,7 @@ from sparkdml.engine.data import LocalData
 from sparkdml.errors import ParamError, SolverError, StatisticsError
 from sparkdml.inference import STANDARD_ERRORS, Inference
 from sparkdml.regression import GammaRegression, GeneralizedLinearRegression, LinearRegression, PoissonRegression
-from sparkdml.summary import coefficient_rows
+from sparkdml.summary import ALL_SHOWN, MOST_SHOWN, coefficient_rows
 from sparkdml.text import align, with_points_in_line
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
@@ -294,6 +294,29 @@ def test_decimal_points_are_in_line() -> None:
         places = zip(lines[1:], cells, whole, strict=True)
         assert len({line.index(f" {cell}") + end for line, cell, end in places}) == 1
     assert {len(line) for line in lines[1:]} == {len(lines[0])}
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("known", [False, True])
+def test_the_table_of_many_features_has_the_most_telling(classes: int, known: bool) -> None:
+    d = ALL_SHOWN + 1
+    rng = np.random.default_rng(classes)
+    features = rng.normal(size=(4 * d, d)) * np.linspace(0.1, 10.0, d)  # small coefficients may tell most
+    edges = [0.0] if classes == 1 else [-1.0, 1.0]
+    label = np.digitize(features[:, -9:] @ rng.normal(size=9) / 9.0 + rng.normal(size=4 * d), edges)
+    data: Any = Rows(features, label.astype(float)).local()
+    fit: Any = LogisticRegression(regParam=0.01, computeStatistics=known).fit(data)
+    table, rest = str(fit.summary).rsplit("\n\n", 1)
+    *lines, note = [line for line in table.splitlines() if line and "sum to zero" not in line]
+    names = [line.split()[0] for line in lines if "(intercept)" not in line and "Class" not in line.split()[:1]]
+    of_each = fit.summary.tValues[:-classes] if known else np.ravel(fit._weights.T)
+    telling = np.abs(np.reshape(of_each, (d, classes))).max(axis=1)
+    expected = [fit.featureNames[j] for j in np.sort(np.argsort(-telling)[:MOST_SHOWN])]
+    assert names[-MOST_SHOWN:] == expected
+    assert len(lines) == (MOST_SHOWN + 2) * (classes if known else 1)
+    by = "z value" if known else "coefficient"
+    assert note == f"({MOST_SHOWN} of {d} features, those of the largest {by}; {d} are not zero)"
+    assert "Solver" in rest
 
 
 def test_stars_do_not_move_the_p_values() -> None:

@@ -134,11 +134,10 @@ class LogisticRegressionTrainingSummary(TrainingSummary[Any], LogisticRegression
 
     _parts: ClassVar = {"scoring": ClassScoring, "metrics": MulticlassMetrics, "training": Training}
 
-    def _table(self, names: Sequence[str]) -> str:
-        estimates = self._training.estimates.reshape(len(names), -1)
+    def _table(self, names: Sequence[str], estimates: np.ndarray, inference: Inference | None) -> str:
         if estimates.shape[1] == 1:
-            return super()._table(names)
-        return class_table(names, estimates, self._inferred(), self._training.standardErrors)
+            return super()._table(names, estimates, inference)
+        return class_table(names, estimates, inference, self._training.standardErrors)
 
 
 class BinaryLogisticRegressionTrainingSummary(LogisticRegressionTrainingSummary, BinaryLogisticRegressionSummary):

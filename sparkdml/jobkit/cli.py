@@ -161,11 +161,14 @@ def _reader(param: Param[Any]) -> dict[str, Any]:
 
 
 def _value(param: Param[Any], text: str) -> Any:
-    """What a Param's own converter makes of a flag: of the text as JSON, as it stands, or as a list of names."""
-    readings = [text, text.split(",")]
-    with suppress(ValueError):
-        readings.insert(0, json.loads(text))
-    for reading in readings:
+    """What a Param's own converter makes of a flag: of the text as JSON, with or without the brackets of a list, as it
+    stands, or as a list of names.
+    """
+    readings: list[Any] = []
+    for written in (text, f"[{text}]"):
+        with suppress(ValueError):
+            readings.append(json.loads(written))
+    for reading in [*readings, text, text.split(",")]:
         with suppress(TypeError):
             return _converted(param, reading)
     raise argparse.ArgumentTypeError(f"{text!r} is not a value of {param.name}")

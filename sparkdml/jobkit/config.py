@@ -6,6 +6,7 @@ stands. ``--reg-param 0.1``, ``SPARKDML_REG_PARAM=0.1`` and ``reg-param = 0.1`` 
 
 import argparse
 import difflib
+import json
 import os
 import shlex
 import sys
@@ -162,6 +163,8 @@ def _tokens(action: argparse.Action, value: Any, place: str) -> list[str]:
         raise ConfigError(f"{place} is a table, but options stand at the top of the file.")
     if not isinstance(value, list):
         return [f"{flag}={_text(value)}"] if action.nargs is None else [flag, _text(value)]
+    if any(isinstance(each, list) for each in value):  # a matrix
+        return [f"{flag}={json.dumps(value)}"]
     words = [_text(each) for each in value]
     return [f"{flag}={','.join(words)}"] if action.nargs is None else [flag, *words]
 

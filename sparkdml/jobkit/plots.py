@@ -21,7 +21,8 @@ _SLICES = 25  # of the predictions, with as many rows in each
 _BINS = 60  # of the residuals, of one width
 _TAIL = 0.005  # the share of the residuals on either side that is left out of the picture
 _PRECISION = 0.001  # of the quantiles, as a share of the rows
-_BLUE, _GREY = "#1f5fa8", "#9a9a9a"
+_WRITTEN = 12  # classes, at most, whose cells of the confusion matrix have room for their numbers
+_BLUE, _GREY, _ORANGE = "#1f5fa8", "#9a9a9a", "#e07b00"
 
 
 def require_matplotlib() -> None:
@@ -60,11 +61,11 @@ def _curves(summary: BinaryClassificationSummary, predictions: DataFrame) -> dic
     """ROC and precision-recall curve, from the counts behind the metrics; no job."""
     known = summary._complete()
     area, share = f"area {known.area_under_roc:.4f}", known.label_mean
-    roc = _draw_curve(
-        known.roc, [[0.0, 0.0], [1.0, 1.0]], ("false positive rate", "true positive rate"), f"ROC, {area}"
-    )
+    names = ("false positive rate", "true positive rate")
+    roc = _draw_curve(known.roc, [[0.0, 0.0], [1.0, 1.0]], names, f"ROC, {area}", "lower right")
     area = f"area {known.area_under_pr:.4f}"
-    pr = _draw_curve(known.pr, [[0.0, share], [1.0, share]], ("recall", "precision"), f"Precision and recall, {area}")
+    names, title = ("recall", "precision"), f"Precision and recall, {area}"
+    pr = _draw_curve(known.pr, [[0.0, share], [1.0, share]], names, title, "lower left")
     return {"roc.png": roc, "precision_recall.png": pr}
 
 
@@ -137,7 +138,7 @@ def _draw_residuals(found: dict[str, np.ndarray], slices: np.ndarray, bins: np.n
     main.pcolormesh(slices, bins, share[:, 1:-1].T, cmap="Blues")
     middle = (bins[:-1] + bins[1:]) / 2
     median = np.array([bins[0], *middle, bins[-1]])[np.argmax(np.cumsum(share, axis=1) >= 0.5, axis=1)]
-    main.step(slices, np.append(median, median[-1]), where="post", color=_BLUE, label="median of a slice")
+    main.step(slices, np.append(median, median[-1]), where="post", color=_ORANGE, label="median of a slice")
     main.axhline(0.0, color=_GREY, linewidth=1)
     main.set(xlabel="prediction", ylabel="label - prediction", title="Residuals, in slices of equal numbers of rows")
     main.legend(frameon=False, loc="upper left")
@@ -147,25 +148,33 @@ def _draw_residuals(found: dict[str, np.ndarray], slices: np.ndarray, bins: np.n
     return _png(figure)
 
 
-def _draw_curve(points: np.ndarray, chance: list[list[float]], names: tuple[str, str], title: str) -> bytes:
-    """A curve within the unit square, and the line of a model that knows nothing."""
+def _draw_curve(
+    points: np.ndarray, chance: list[list[float]], names: tuple[str, str], title: str, legend: str
+) -> bytes:
+    """A curve within the unit square, the line of a model that knows nothing, and a legend in the corner named."""
     figure, axes = _axes()
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.plot(*np.array(chance).T, color=_GREY, linewidth=1, label="chance")
     axes.plot(*points.T, color=_BLUE, label="the model")
     axes.set(xlabel=names[0], ylabel=names[1], title=title)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc=legend)
     return _png(figure)
 
 
 def _draw_confusion(confusion: np.ndarray) -> bytes:
-    """The share of the rows of each label that are predicted each class, as shades."""
+    """The share of the rows of each label that are predicted each class, as shades, and of few classes as numbers."""
     figure, axes = _axes()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1e-300)
-    classes = np.arange(len(confusion) + 1) - 0.5
-    shades = axes.pcolormesh(classes, classes, share, cmap="Blues", vmin=0.0, vmax=1.0)
+    shades = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(shades, label="share of the label")
-    axes.invert_yaxis()
     axes.set(xlabel="predicted class", ylabel="label", title="Confusion matrix")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(integer=True)
+    if len(confusion) <= _WRITTEN:
+        axes.set(xticks=range(len(confusion)), yticks=range(len(confusion)))
+        for (label, predicted), part in np.ndenumerate(share):
+            ink = "white" if part > 0.5 else "black"
+            axes.text(predicted, label, f"{part:.0%}", ha="center", va="center", color=ink, fontsize=9)
     return _png(figure)
 
 

@@ -150,7 +150,7 @@ class StochasticDescent(Solver[StochasticDescentState]):
         if not problem.penalty.has_kinks:
             return state.theta - inverse_times(state.S, state.Y, gradient, 1.0 / problem.lipschitz)
         model = Model.of(state.S, state.Y, problem.lipschitz)
-        return model.minimize(state.theta, gradient, problem.penalty.l1, tol=1e-6, max_steps=200)
+        return model.minimize(state.theta, gradient, problem.penalty.l1)
 
     def _look(self, problem: Problem, state: StochasticDescentState, point: Point) -> StochasticDescentState:
         """End a stage with a look at all rows."""
