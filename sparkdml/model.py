@@ -8,7 +8,7 @@ import numpy as np
 from pyspark.ml.base import PredictionModel
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.functions import array_to_vector
-from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
+from pyspark.ml.linalg import DenseVector, Matrix, Vector
 from pyspark.ml.wrapper import JavaWrapper
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -20,7 +20,7 @@ from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import numbers_of, quoted, require_numeric, resolve_features
 from sparkdml.columns import offset_of
 from sparkdml.errors import ColumnError, ParamError, StatisticsError
-from sparkdml.linalg import dense
+from sparkdml.linalg import compressed
 from sparkdml.persistence import Persistable
 from sparkdml.sklearn_twin import sklearn_twin
 from sparkdml.summary import Scoring, Summary, TrainingSummary
@@ -56,7 +56,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
     def __init__(
         self,
-        coefficients: DenseVector | DenseMatrix | np.ndarray,
+        coefficients: Vector | Matrix | np.ndarray,
         intercept: float | DenseVector | np.ndarray,
         feature_names: tuple[str, ...],
         summary: Any = None,
@@ -70,9 +70,9 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         self._summary = summary
 
     @property
-    def coefficients(self) -> DenseVector:
-        """One a feature, per unit of the feature."""
-        return dense(self._weights[0])
+    def coefficients(self) -> Vector:
+        """One a feature, per unit of the feature; sparse where most are zero."""
+        return compressed(self._weights[0])
 
     @property
     def intercept(self) -> float:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pyspark.ml.classification import LogisticRegressionModel as PySparkLogisticRegressionModel
 from pyspark.ml.classification import ProbabilisticClassificationModel
-from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector
+from pyspark.ml.linalg import DenseVector, Matrix, Vector
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
@@ -19,7 +19,7 @@ from sparkdml.classification.logistic_summary import (
     LogisticRegressionTrainingSummary,
 )
 from sparkdml.errors import ParamError
-from sparkdml.linalg import dense, matrix
+from sparkdml.linalg import compressed_matrix, dense
 from sparkdml.model import LinearModel
 from sparkdml.optim.losses.classes import class_margins, class_probabilities
 from sparkdml.params import accessors
@@ -66,7 +66,7 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
         return len(self._intercepts) > 1
 
     @property
-    def coefficients(self) -> DenseVector:
+    def coefficients(self) -> Vector:
         """Of a binomial model, one a feature, in log odds per unit of the feature."""
         if self._is_multinomial:
             raise ParamError("a multinomial model has a matrix of coefficients: use coefficientMatrix.")
@@ -85,9 +85,9 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
         return max(len(self._intercepts), 2)
 
     @property
-    def coefficientMatrix(self) -> DenseMatrix:
-        """The coefficients, a row a class; one row of a binomial model."""
-        return matrix(self._weights)
+    def coefficientMatrix(self) -> Matrix:
+        """The coefficients, a row a class; one row of a binomial model. Sparse where most are zero."""
+        return compressed_matrix(self._weights)
 
     @property
     def interceptVector(self) -> DenseVector:
