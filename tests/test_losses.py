@@ -209,6 +209,8 @@ def test_the_fisher_information_is_the_hessian_of_the_expected_label(glm: Genera
     z = margins(glm, 50)
     np.testing.assert_allclose(glm.fisher(np.zeros(50), z), glm.hessian(glm.inverse_link(z), z), rtol=1e-9, atol=1e-12)
     assert np.all(glm.fisher(np.zeros(50), z) >= 0.0)
+    same = np.allclose(glm.hessian(np.full(50, 0.9), z), glm.fisher(np.zeros(50), z), rtol=1e-9, atol=1e-12)
+    assert same == glm.canonical
 
 
 def test_a_label_that_is_its_mean_costs_nothing_and_every_other_something(glm: GeneralizedLinear) -> None:

@@ -42,6 +42,11 @@ class Loss(ABC):
         """Whether the loss is finite whatever the margins are."""
         return True
 
+    @property
+    def canonical(self) -> bool:
+        """Whether the second derivatives are the same for all labels, so that `fisher` is `hessian`."""
+        return True
+
     def smoothed(self, width: float) -> "Loss":
         """A smooth loss above this one, which it nears as the width goes to zero; a smooth loss is its own."""
         return self

@@ -52,6 +52,14 @@ class GeneralizedLinear(Loss):
         return 1.0 if self.quadratic else np.inf
 
     @property
+    def canonical(self) -> bool:
+        """Whether the margin is the natural parameter of the family, but for a factor."""
+        natural: dict[type, Link] = {Gaussian: Power(1.0), Binomial: Logit()}
+        if isinstance(self.family, Tweedie):
+            return self.link_function == Power(1.0 - self.family.power)
+        return self.link_function == natural.get(type(self.family))
+
+    @property
     def anywhere(self) -> bool:
         """Whether every margin has a mean; else zero has none."""
         return bool(np.all(self.valid(np.zeros((1, 1)))))

@@ -1,8 +1,8 @@
-"""Newton's method as Fisher scoring; with L1 as a proximal Newton method."""
+"""Newton's method, far from the minimum as Fisher scoring; with L1 as a proximal Newton method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, estim
 from sparkdml.optim.solvers.line_search import BACKTRACKS, SearchState, aimed, is_accepted, moved_to, shortened
 
 PATIENCE = 3  # iterations without progress that end a fit at machine precision
+CONVEX = 1e-10  # of the expected curvature: a negative one that small is the rounding of none
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +32,11 @@ class NewtonState(MatrixState, CovarianceState):
 class Newton(Solver[NewtonState]):
     """Step to the minimum of the quadratic model of the loss, plus the exact penalty.
 
-    The model's matrix is the expected Hessian, so that for generalized linear models this is iteratively reweighted
-    least squares. The gradient and the Hessian at a trial take one pass; a refused trial takes a second, which tries 16
-    shorter steps at once. Along dependent columns the step is the shortest; where the loss is flat, as at margins
-    beyond the reach of floating point, it goes down the gradient. With L1 or a box the model is minimized by
-    coordinate descent.
+    The model's matrix is the Hessian. With a link that is not canonical it depends on the labels and may be indefinite;
+    then the expected Hessian takes its place, with which this is iteratively reweighted least squares. The gradient
+    and the Hessians at a trial take one pass; a refused trial takes a second, which tries 16 shorter steps at once.
+    Along dependent columns the step is the shortest; where the loss is flat, as at margins beyond the reach of floating
+    point, it goes down the gradient. With L1 or a box the model is minimized by coordinate descent.
 
     The length of the next step estimates the distance to the minimizer, by which the method stops. Near the minimizer
     each step squares the error: of a smooth objective this last one is taken too, unseen, since it costs no pass.
@@ -61,35 +62,47 @@ class Newton(Solver[NewtonState]):
             assert state.point is not None
             return [problem.line_query(state.point.theta, state.direction, BACKTRACKS)]
         theta = problem.start if state.point is None else state.trial
-        return [problem.gradient_query(theta), problem.hessian_query(theta)]
+        asked: list[Query] = [problem.gradient_query(theta), problem.hessian_query(theta)]
+        return asked if problem.loss.canonical else [*asked, problem.observed_query(theta)]
 
     def step(
         self, problem: Problem, state: NewtonState, answers: Sequence[GradientSums | HessianSums | LineSums]
     ) -> NewtonState:
         if isinstance(answers[0], LineSums):
             return shortened(problem, state, answers[0]) or downhill_from(problem, state)
-        gradient, hessian = answers
+        gradient, *hessians = answers
         assert isinstance(gradient, GradientSums)
-        assert isinstance(hessian, HessianSums)
         if state.point is None:
             point = problem.point(problem.start, gradient)
-            return self._go_on(problem, begin(state, problem, point, self.max_iter), hessian)
+            return self._go_on(problem, begin(state, problem, point, self.max_iter), hessians)
         point = problem.point(state.trial, gradient)
         if is_accepted(problem, state, point):
             state = replace(moved_to(problem, state, point), downhill=False)
-            return self._go_on(problem, state, hessian)
+            return self._go_on(problem, state, hessians)
         if state.t < 1.0:  # the line search had found it lower: only rounding can be left
             return downhill_from(problem, state)
         return replace(state, searching=True)
 
-    def _go_on(self, problem: Problem, state: NewtonState, answer: HessianSums) -> NewtonState:
-        """Choose the direction, or stop: with what the statistics need."""
-        hessian = problem.hessian(answer)
+    def _go_on(self, problem: Problem, state: NewtonState, answers: Sequence[Any]) -> NewtonState:
+        """Choose the direction, or stop: with what the statistics need, which is of the expected Hessian."""
+        expected, *observed = map(problem.hessian, answers)
+        hessian = observed[0] if observed and _is_convex(observed[0], expected) else expected
         state = aimed_by(problem, state, hessian, self)
-        if state.stop is StopReason.RUNNING or problem.penalty.has_kinks or not np.all(np.isfinite(hessian)):
+        if state.stop is StopReason.RUNNING or problem.penalty.has_kinks or not np.all(np.isfinite(expected)):
             return state
-        known = Covariance.of(problem, estimable_matrix(problem, hessian), answer.weight)
+        known = Covariance.of(problem, estimable_matrix(problem, expected), answers[0].weight)
         return replace(state, rank=known.rank, covariance=known.diagonal)
+
+
+def _is_convex(observed: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether a Hessian has no negative eigenvalue, but for rounding beside what is expected of it."""
+    if not np.all(np.isfinite(observed)):
+        return False
+    try:
+        np.linalg.cholesky(observed + np.diag(CONVEX * np.diag(expected) + np.finfo(float).tiny))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 S = TypeVar("S", bound=MatrixState)
