@@ -231,6 +231,15 @@ def _check_votes(data: Data, found: Statistics, aggregation: str, columns: Seque
         )
 
 
+def require_coefficients(params: Params, statistics: Statistics) -> None:
+    """Refuse a model with neither a feature nor an intercept."""
+    if len(statistics.mean) == 1 and not params.getOrDefault("fitIntercept"):
+        raise DataError(
+            f"column {params.getOrDefault('featuresCol')!r} has {statistics.count:,} vectors of no number: with "
+            "fitIntercept=False there is nothing to fit; give it a feature."
+        )
+
+
 def require_room(data: Data, problem: Problem, solver: Solver) -> None:
     """Refuse to bring more to the driver than it can hold, instead of ending it."""
     size = sum(query.size for query in solver.largest_queries(problem))

@@ -22,6 +22,7 @@ from sparkdml.checks import (
     check_packed,
     check_validation,
     column_of,
+    require_coefficients,
     require_room,
     robust_statistics,
     training_statistics,
@@ -31,8 +32,7 @@ from sparkdml.engine.data import Data, Reading, gram_shift
 from sparkdml.engine.minimize import Fit, Start, minimize_warm
 from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import ColumnError, ConvergenceWarning, DataError, ParamError
-from sparkdml.given import is_chosen
+from sparkdml.errors import ColumnError, ConvergenceWarning, ParamError
 from sparkdml.inference import CLASSICAL, check_errors, check_room, measure_covariances, wanted_errors
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
@@ -41,7 +41,15 @@ from sparkdml.optim.solvers import EarlyStopping, Smoothing, Solver, check_admis
 from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
-from sparkdml.solver_choice import check_descent, make_solver, solver_name, telling_rows, warm_solver
+from sparkdml.solver_choice import (
+    check_descent,
+    check_early_stopping,
+    make_solver,
+    solver_name,
+    stops_early,
+    telling_rows,
+    warm_solver,
+)
 from sparkdml.summary import Metrics, Training
 
 M = TypeVar("M", bound=Transformer)
@@ -81,34 +89,19 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
                 f"initialModel is a {type(model).__name__}: {type(self).__name__} can start from a "
                 f"{self._model_class.__name__} only."
             )
-        if self.isDefined("validationIndicatorCol") and self.isDefined("validationFraction"):
-            raise ParamError(
-                f"validationIndicatorCol={self.getOrDefault('validationIndicatorCol')!r} and validationFraction="
-                f"{self.getOrDefault('validationFraction')} both choose the rows that validate: set one of them."
-            )
-        if self.getOrDefault("aggregation") in ROBUST and self._stops_early():
-            raise ParamError(
-                f"aggregation={self.getOrDefault('aggregation')!r} has no statistics of the rows that train: take "
-                "'weighted_mean', or leave early stopping out."
-            )
-        if is_chosen(self, "patience") and not self._stops_early():
-            raise ParamError("patience is for early stopping: set validationIndicatorCol or validationFraction too.")
-
-    def _stops_early(self) -> bool:
-        """Whether some rows validate instead of training."""
-        return self.isDefined("validationIndicatorCol") or self.isDefined("validationFraction")
+        check_early_stopping(self)
 
     @property
     def _held_out(self) -> int:
         """The fold of the rows that do not train."""
-        return VALIDATES if self._stops_early() else NO_FOLD
+        return VALIDATES if stops_early(self) else NO_FOLD
 
     def _solver_for(self, name: str, statistics: Statistics, problem: Problem) -> Solver:
         """The solver of a name, with the Params that it has."""
         solver = make_solver(self, name, statistics.count, len(problem.start), telling_rows(statistics, problem))
         if not problem.loss.smooth:
             solver = Smoothing(tol=solver.tol, max_iter=solver.max_iter, inner=solver)
-        return EarlyStopping(inner=solver, patience=self.getOrDefault("patience")) if self._stops_early() else solver
+        return EarlyStopping(inner=solver, patience=self.getOrDefault("patience")) if stops_early(self) else solver
 
     @abstractmethod
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
@@ -134,7 +127,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     def _statistics(self, data: Data, class_weights: Mapping[float, float] | None = None) -> Statistics:
         """The statistics of the rows that train, which make the problem; DataError where they cannot be fitted."""
         label, weight = column_of(self, data, "label"), column_of(self, data, "weight")
-        if self._stops_early():
+        if stops_early(self):
             check_validation(self, data, class_weights or {})
         if (aggregation := self.getOrDefault("aggregation")) in ROBUST:
             return robust_statistics(data, aggregation, label, weight)
@@ -142,11 +135,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
 
     def _problem_of(self, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any) -> Problem:
         """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
-        if not len(deviation) and not self.getOrDefault("fitIntercept"):
-            raise DataError(
-                f"column {self.getOrDefault('featuresCol')!r} has {statistics.count:,} vectors of no number: with "
-                "fitIntercept=False there is nothing to fit; give it a feature."
-            )
+        require_coefficients(self, statistics)
         params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
         chosen: dict[str, Any] = {name: self.getOrDefault(name) for name in params if name not in more}
         problem = standardized_problem(
@@ -229,7 +218,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         """The table of the rows that trained, where it is at hand: rows that packing drew are marked nowhere."""
         if not isinstance(data, SparkData) or self.isDefined("validationFraction"):
             return None
-        if not self._stops_early():
+        if not stops_early(self):
             return data.frame
         return data.frame.where(quoted(self.getOrDefault("validationIndicatorCol")).cast("double") == 0.0)
 

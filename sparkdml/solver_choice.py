@@ -7,6 +7,7 @@ from pyspark.ml.param import Params
 
 from sparkdml.blocks.stats import Statistics
 from sparkdml.errors import ParamError, SolverError
+from sparkdml.given import is_chosen
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import (
@@ -56,6 +57,27 @@ def check_descent(params: Params) -> None:
             f"warmStartEpochs={epochs} is for solvers that begin somewhere and are not local-sgd themselves, such as "
             f"'l-bfgs', not for solver={name!r}."
         )
+
+
+def stops_early(params: Params) -> bool:
+    """Whether some rows validate instead of training."""
+    return params.isDefined("validationIndicatorCol") or params.isDefined("validationFraction")
+
+
+def check_early_stopping(params: Params) -> None:
+    """Refuse two choices of the rows that validate, patience without any, and what has no statistics of the others."""
+    if params.isDefined("validationIndicatorCol") and params.isDefined("validationFraction"):
+        raise ParamError(
+            f"validationIndicatorCol={params.getOrDefault('validationIndicatorCol')!r} and validationFraction="
+            f"{params.getOrDefault('validationFraction')} both choose the rows that validate: set one of them."
+        )
+    if (aggregation := params.getOrDefault("aggregation")) in ROBUST and stops_early(params):
+        raise ParamError(
+            f"aggregation={aggregation!r} has no statistics of the rows that train: take 'weighted_mean', or leave "
+            "early stopping out."
+        )
+    if is_chosen(params, "patience") and not stops_early(params):
+        raise ParamError("patience is for early stopping: set validationIndicatorCol or validationFraction too.")
 
 
 def solver_name(params: Params) -> str:

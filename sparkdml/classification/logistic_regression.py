@@ -33,7 +33,7 @@ from sparkdml.optim.solvers import Lbfgs, Solver
 from sparkdml.optim.solvers.auto import choose_smooth
 from sparkdml.optim.solvers.subsampled_newton import sample_fraction
 from sparkdml.params import accessors
-from sparkdml.solver_choice import solver_name, telling_rows
+from sparkdml.solver_choice import solver_name, stops_early, telling_rows
 
 
 @accessors
@@ -286,7 +286,7 @@ class LogisticRegression(
         if problem.loss.margins > 1:
             return Lbfgs.name
         matrix = problem.hessian_query(problem.start)
-        if self._stops_early() or not data.fits_driver(matrix.size):
+        if stops_early(self) or not data.fits_driver(matrix.size):
             return Lbfgs.name
         statistics = data.statistics
         sparse = statistics.density < DENSE_FROM

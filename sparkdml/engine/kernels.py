@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sparkdml.blocks.block import Block, Features
+from sparkdml.blocks.block import Block
 from sparkdml.blocks.stats import Statistics
+from sparkdml.engine.margins import margins, times, with_offset
 from sparkdml.engine.moments import Moments
-from sparkdml.optim.losses import Loss
+from sparkdml.engine.row_weights import RowWeights
 from sparkdml.optim.queries import (
     Answer,
     Describe,
@@ -29,7 +30,6 @@ from sparkdml.optim.queries import (
     HessianSums,
     Line,
     LineSums,
-    LocalEpoch,
     ObservedHessian,
     Scores,
     SumsQuery,
@@ -77,47 +77,6 @@ def _group(query: SumsQuery) -> Any:
         return Gram, query.fold, tuple(sorted(query.class_weights.items())), query.shift.tobytes()
     shift = query.shift.tobytes() if isinstance(query, Hessian) else b""
     return type(query), getattr(query, "loss", None), len(query.steps) if isinstance(query, Line) else 0, shift
-
-
-class RowWeights:
-    """The weight of each row for each of K models: its own, times that of its class."""
-
-    def __init__(self, queries: Sequence[SumsQuery | LocalEpoch]) -> None:
-        self.folds = np.array([query.fold for query in queries])
-        self.leaves_out = bool(np.any(self.folds >= 0))
-        self.labels = np.array(sorted({label for query in queries for label in query.class_weights}))
-        factors = [[query.class_weights.get(y, 1.0) for query in queries] for y in self.labels]
-        self.factors = np.array([*factors, np.ones(len(queries))])  # (labels + 1, K), the last of all other labels
-        self.ones = np.ones((0, len(queries)))  # as many as the longest block has rows: most rows weigh one
-
-    def outside(self, block: Block) -> np.ndarray:
-        """The weights, zero where the model leaves the row's fold out, (rows, K)."""
-        if block.fold is None or not self.leaves_out:
-            return self._of(block)
-        return np.where(self._held_out(block), 0.0, self._of(block))
-
-    def inside(self, block: Block) -> np.ndarray:
-        """The weights, zero where the model does not leave the row's fold out, (rows, K)."""
-        return np.where(self._held_out(block), self._of(block), 0.0)
-
-    def _held_out(self, block: Block) -> np.ndarray:
-        if block.fold is None:
-            return np.zeros((block.rows, len(self.folds)), bool)
-        return (block.fold[:, None] == self.folds) & (self.folds >= 0)
-
-    def _of(self, block: Block) -> np.ndarray:
-        if not len(self.labels):
-            return self._own(block)
-        places = np.searchsorted(self.labels[:-1], block.label)  # of a label that is among them, its place
-        return self._own(block) * self.factors[np.where(self.labels[places] == block.label, places, -1)]
-
-    def _own(self, block: Block) -> np.ndarray:
-        """The weights that the rows have of their own, not to be written to."""
-        if block.weight is not None:
-            return np.broadcast_to(block.weight[:, None], (block.rows, len(self.folds)))
-        if len(self.ones) < block.rows:
-            self.ones = np.ones((block.rows, len(self.folds)))
-        return self.ones[: block.rows]
 
 
 class GradientKernel:
@@ -297,33 +256,6 @@ class DescribeKernel:
 
     def answers(self) -> list[Any]:
         return list(self.found)
-
-
-def margins(block: Block, loss: Loss, W: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """z = x.w + b + offset, (rows, K, C), for the weights W (d, K * C) and intercepts b (K, C)."""
-    return with_offset(block, loss, times(block.features, W).reshape(block.rows, *b.shape) + b)
-
-
-# Where dot products of rows read memory faster than `gemv` and `gemm`, at 100 features 2.3 times as fast, measured:
-VECDOT_COLUMNS = 3  # up to so many columns of weights,
-VECDOT_FEATURES = 48, 1000  # from so many features a column of weights to so many features
-
-
-def times(X: Features, W: np.ndarray) -> np.ndarray:
-    """X W, (rows, k), for X (rows, d) and W (d, k)."""
-    d, k = W.shape
-    low, high = VECDOT_FEATURES
-    if not isinstance(X, np.ndarray) or k > VECDOT_COLUMNS or not low * k <= d <= high:
-        return X @ W
-    found: np.ndarray = np.vecdot(X[:, None], np.ascontiguousarray(W.T))
-    return found
-
-
-def with_offset(block: Block, loss: Loss, z: np.ndarray) -> np.ndarray:
-    """The margins (rows, K, C) with the offsets of the rows added in place, but to the constants of the loss."""
-    if block.offset is not None:
-        z[..., : loss.margins - loss.constants] += block.offset[:, None, None]
-    return z
 
 
 def weighted(s: np.ndarray, losses: np.ndarray) -> np.ndarray:

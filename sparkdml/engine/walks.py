@@ -7,7 +7,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
-from sparkdml.engine.kernels import RowWeights, margins
+from sparkdml.engine.margins import margins
+from sparkdml.engine.row_weights import RowWeights
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.queries import LocalEpoch, LocalEpochSums, Units
 

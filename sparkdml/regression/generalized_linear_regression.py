@@ -36,7 +36,7 @@ from sparkdml.regression.glm_summary import (
     GeneralizedLinearRegressionTrainingSummary,
     GlmScoring,
 )
-from sparkdml.solver_choice import solver_name
+from sparkdml.solver_choice import solver_name, stops_early
 
 
 @accessors
@@ -249,7 +249,7 @@ class GeneralizedLinearRegression(
         small = len(problem.scale) <= MAX_NORMAL_FEATURES
         if not small or not data.fits_driver(problem.hessian_query(problem.start).size):
             return Lbfgs.name
-        return Normal.name if problem.loss.quadratic and not self._stops_early() else Newton.name
+        return Normal.name if problem.loss.quadratic and not stops_early(self) else Newton.name
 
     def _minimize(self, starts: Sequence[Start], data: Data, reading: Reading) -> list[Fit]:
         return list(minimize_glm(starts, data, reading, self.getOrDefault("tol")))

@@ -32,7 +32,7 @@ from sparkdml.regression.linear_summary import (
     LinearRegressionSummary,
     LinearRegressionTrainingSummary,
 )
-from sparkdml.solver_choice import begins_warm, solver_name
+from sparkdml.solver_choice import begins_warm, solver_name, stops_early
 
 
 @accessors
@@ -238,7 +238,7 @@ class LinearRegression(
         name = solver_name(self)
         if name == "auto":
             admissible = data.fits_driver(problem.gram_query().size)
-            direct = problem.loss.quadratic and admissible and not (self._stops_early() or begins_warm(self))
+            direct = problem.loss.quadratic and admissible and not (stops_early(self) or begins_warm(self))
             name = choose(len(problem.scale), direct, kinked=not problem.loss.smooth and admissible)
         return problem, self._solver_for(name, statistics, problem)
 

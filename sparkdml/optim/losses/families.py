@@ -220,7 +220,20 @@ class Tweedie(Positive):
         if self.power != 2.0 or deviance <= 0.0:
             return None
         shape = weight / deviance
-        return float(saturated + weight * (xlogy(shape, shape) - gammaln(shape) - shape) - shape * deviance / 2.0)
+        return float(saturated + weight * log_peak(shape) - shape * deviance / 2.0)
+
+
+def log_peak(shape: float) -> float:
+    """shape log(shape) - shape - log Gamma(shape), of a gamma density with this shape the logarithm where x = mean = 1.
+
+    Where the shape is large the terms cancel, and Stirling's series takes their place.
+
+    >>> round(log_peak(1.0), 12), round(log_peak(1e16), 12)
+    (-1.0, 17.501742210748)
+    """
+    if shape < 1e4:
+        return float(xlogy(shape, shape) - shape - gammaln(shape))
+    return float(np.log(shape / (2.0 * np.pi)) / 2.0 - 1.0 / (12.0 * shape))
 
 
 @dataclass(frozen=True)
