@@ -32,10 +32,9 @@ def table(results: list[dict[str, Any]]) -> str:
     for result in results:
         shape, fits, machine = result["shape"], result["fits"], result["machine"]
         for kind in ("ready", "from_files"):
-            ours = statistics.median(fits[OURS][kind]) if kind in fits[OURS] else None
             for name, fit in fits.items():
                 if kind in fit:
-                    rows.append(_row(shape["name"], name, kind, fit, ours))
+                    rows.append(_row(shape["name"], name, kind, fit))
                 elif kind == "ready":
                     rows.append([shape["name"], name, kind, fit.get("failed", "")] + [""] * 5)
         passes = fits[OURS].get("passes", 1)
@@ -49,14 +48,13 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join([align(rows), "", *limits])
 
 
-def _row(shape: str, name: str, kind: str, fit: dict[str, Any], ours: float | None) -> list[str]:
-    seconds = fit[kind]
+def _row(shape: str, name: str, kind: str, fit: dict[str, Any]) -> list[str]:
+    seconds, ours = fit[kind], statistics.median(fit[f"{kind}_ours"])
     median = statistics.median(seconds)
     gap = f"{fit['gap']:.1e}" + ("" if fit["gap"] <= fit["target"] else " (not reached)")
     passes = fit.get("passes", fit.get("iterations", ""))
-    ratio = f"{median / ours:.2f}" if ours else ""
     times = [f"{each:.2f}" for each in (median, min(seconds), max(seconds))]
-    return [shape, name, kind.replace("_", " "), *times, ratio, gap, str(passes)]
+    return [shape, name, kind.replace("_", " "), *times, f"{median / ours:.2f}", gap, str(passes)]
 
 
 def _title(shape: dict[str, Any]) -> str:
