@@ -158,7 +158,7 @@ class Comparison:
     def _calibrated(self, runner: Runner) -> dict[str, Any]:
         """The fit of the loosest setting that is near enough to the optimum, by bisection, or of the tightest."""
         contestant = runner.contestant
-        settings, low = contestant.settings, 0
+        settings, low = contestant.settings_for(self.shape), 0
         high = len(settings) - 1
         fits: dict[int, dict[str, Any]] = {}
         while low < high:

@@ -47,6 +47,11 @@ class Contestant(ABC):
         """Whether it is for such a shape."""
         return True
 
+    @classmethod
+    def settings_for(cls, shape: Shape) -> list[Any]:
+        """The settings that make a difference."""
+        return cls.settings
+
     @abstractmethod
     def prepare(self) -> None:
         """Bring the data where its fits want them; not timed but in a run from files to a model."""
@@ -123,9 +128,14 @@ class LocalSgd(Sparkdml):
 
 
 class Pyspark(OnSpark):
-    """pyspark.ml on a cached DataFrame of vectors; BLAS is Java's."""
+    """pyspark.ml on a cached DataFrame of vectors, linear regression by its normal equations; BLAS is Java's."""
 
     blas: ClassVar[str] = "none"
+
+    @classmethod
+    def settings_for(cls, shape: Shape) -> list[Any]:
+        """One where the solver is direct."""
+        return super().settings_for(shape)[0 if shape.logistic else -1 :]
 
     @property
     def conf(self) -> dict[str, str]:  # type: ignore[override]

@@ -83,6 +83,6 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
         )
         panel.set_xscale("log")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
     panels[-1].set_xlabel("seconds to the target, median")
     figure.savefig(path, dpi=120)
