@@ -57,7 +57,8 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=100)
     options = parser.parse_args()
     names = [f"x{j}" for j in range(options.columns)]
-    spark = get_spark("roofline", **{"spark.master": f"local[{CORES}]", "spark.driver.memory": "3g"})
+    quick = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}  # or the JVM compiles for the first 20 passes
+    spark = get_spark("roofline", **{"spark.master": f"local[{CORES}]", "spark.driver.memory": "3g", **quick})
     spark.sparkContext.setLogLevel("ERROR")
     label = (F.rand(1000) < 0.5).cast("double").alias("label")
     rows = spark.range(0, options.rows, 1, CORES).select(
