@@ -93,9 +93,9 @@ class Decoder:
         if self.size is None and len(sizes):
             self.size = int(sizes[0])
         ragged = sizes != self.size
-        values, counts = np.unique(sizes, return_counts=True)
-        self.sizes.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        self.sizes[self.size or 0] += len(sizes) - int(ragged.sum())
         if ragged.any():
+            self.sizes.update(sizes[ragged].tolist())
             i = int(np.argmax(ragged))
             example = f"size {sizes[i]} instead of {self.size} in {self._place(rows[i])}"
             self.violations.add(self.columns.features[0], "ragged", int(ragged.sum()), example)

@@ -145,7 +145,7 @@ class Packer:
             self.plan.dtype,
         )
         rows = self.decoder.seen
-        sizes = {each: (count, self.partition) for each, count in self.decoder.sizes.items()}
+        sizes = {each: (count, self.partition) for each, count in self.decoder.sizes.items() if count}
         total = (self.cells or Cells(size, {})).total
         label_mean = float(total.mean[-1]) if total.weight else float("nan")
         content = Content(self.partition, total.count, total.weight, total.labels, label_mean, handle.nbytes)
