@@ -10,7 +10,6 @@ import numpy as np
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy.integrate import trapezoid
 
 from sparkdml.blocks.schema import find_type, numbers_of, quoted, resolve_columns, select_columns
 from sparkdml.blocks.scored import (
@@ -183,7 +182,7 @@ class BinaryMetrics(ClassMetrics):
     @property
     def area_under_roc(self) -> float:
         """By the trapezoidal rule, in which ties count half; NaN where there is one class."""
-        return float(trapezoid(self.roc[:, 1], self.roc[:, 0]))
+        return float(np.trapezoid(self.roc[:, 1], self.roc[:, 0]))
 
     @property
     def area_error(self) -> float:
@@ -197,7 +196,7 @@ class BinaryMetrics(ClassMetrics):
     @property
     def area_under_pr(self) -> float:
         """By the trapezoidal rule, as in pyspark.ml."""
-        return float(trapezoid(self.pr[:, 1], self.pr[:, 0]))
+        return float(np.trapezoid(self.pr[:, 1], self.pr[:, 0]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from sparkdml.jobkit.java import java_problem
-from sparkdml.jobkit.session import get_spark, package_sources
+from sparkdml.jobkit.session import get_spark, package_sources, start_workers
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -96,6 +97,18 @@ def python(script: str, **environment: str) -> subprocess.Popen[str]:
         env=environment,
         cwd=tempfile.gettempdir(),
     )
+
+
+def test_workers_are_started_by_a_job_that_nobody_waits_for(spark: SparkSession) -> None:
+    tracker = spark.sparkContext.statusTracker()
+    before = set(tracker.getJobIdsForGroup())
+    start_workers(spark.sparkContext)
+    deadline = time.monotonic() + 60.0
+    while "SUCCEEDED" not in [
+        info.status for job in set(tracker.getJobIdsForGroup()) - before if (info := tracker.getJobInfo(job))
+    ]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_off_local_mode_the_package_is_shipped_and_the_users_settings_win() -> None:

@@ -99,8 +99,10 @@ class Sparkdml(OnSpark):
 
     def prepare(self) -> None:
         import sparkdml
+        from sparkdml.jobkit.session import start_workers
 
         df = self._frame()
+        start_workers(self.spark.sparkContext)
         columns = self.shape.data_columns
         given = {"featuresCol": "features"} if columns == ["features"] else {"featuresCols": columns}
         self.data = sparkdml.pack(df, labelCol="label", **given)

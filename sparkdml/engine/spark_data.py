@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 from pyspark import RDD, SparkContext, StorageLevel
@@ -136,24 +136,27 @@ def pack(
     columns = resolve_columns(df.schema, features, labelCol, weightCol, offsetCol, foldCol)
     wanted, key = Sampling(sampling, samplingRatio), key_columns(df.schema, partitioning)
     skip = handleInvalid == "skip"
-    selected = select_columns(df, columns)
-    means = feature_means(selected, columns) if handleInvalid == "mean" else None
-    drawn = draw(selected, wanted, labelCol) if wanted else None
+    selected = cache(partial(select_columns, df, columns))  # Spark analyses 100 columns in 0.2 s: not for plain files
+    means = feature_means(selected(), columns) if handleInvalid == "mean" else None
+    drawn = draw(selected(), wanted, labelCol) if wanted else None
     name = f"sparkdml-{uuid.uuid4().hex[:12]}"
     plan = Plan(columns, columns.size, skip, seed, name, means, validationFraction, dtype)
-    rows = select_columns(df, columns, *key) if key else selected
+    packed = packed_from_files(df, columns, plan) if partitioning == "as-is" and not drawn else None
+    logger.debug("packing %s", "rows that Spark reads" if packed is None else "straight from Parquet files")
+    if packed is None or (numPartitions or 0) > packed.getNumPartitions():
+        rows = select_columns(df, columns, *key) if key else selected()
+        packed = _packed(_dealt(rows, drawn, partitioning, numPartitions, seed), plan)
+    return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
+
+
+def _dealt(rows: DataFrame, drawn: Draw | None, partitioning: str, count: int | None, seed: int) -> DataFrame:
+    """The rows that are drawn, in the partitions that are wanted; "as-is" never makes fewer of them."""
     if drawn or partitioning != "as-is":
         rows = ordered(rows, seed, by_label=partitioning == "stratified")
     rows = drawn.rows(rows, seed) if drawn else rows
     if partitioning != "as-is":
-        rows = moved(rows, partitioning, numPartitions or selected.rdd.getNumPartitions(), seed)
-    untouched = partitioning == "as-is" and not drawn
-    packed = packed_from_files(df, columns, plan) if untouched else None
-    logger.debug("packing %s", "rows that Spark reads" if packed is None else "straight from Parquet files")
-    packed = _packed(rows, plan) if packed is None else packed
-    if numPartitions and numPartitions > packed.getNumPartitions():
-        packed = _packed(rows.repartition(numPartitions), plan)
-    return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
+        return moved(rows, partitioning, count or rows.rdd.getNumPartitions(), seed)
+    return rows.repartition(count) if count and count > rows.rdd.getNumPartitions() else rows
 
 
 def _packed(rows: DataFrame, plan: Plan) -> RDD:

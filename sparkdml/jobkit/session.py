@@ -9,8 +9,11 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
+from threading import Thread
 from typing import Any
 
 import pyspark
@@ -72,15 +75,32 @@ def get_spark(app: str, **conf: str) -> SparkSession:
     running = SparkSession.getActiveSession()
     if running is not None:
         return running
+    meanwhile = Thread(target=import_module, args=(f"{PACKAGE}.estimator",), daemon=True)
+    meanwhile.start()  # Java takes two seconds to start, in which Python has nothing else to do
     _start_jvm(conf)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # read when the context starts
     spark = SparkSession.builder.config(conf=_resolved(app, conf)).getOrCreate()
+    meanwhile.join()
     atexit.register(spark.stop)  # executors that just see the driver vanish log errors
     if not _logs_warnings():
         _leave_failures_to_the_job()
     if not _is_local(spark.conf.get("spark.master")):
         _ship_package(spark.sparkContext)
     return spark
+
+
+def start_workers(context: SparkContext) -> None:
+    """Let Python workers start while the driver reads schemas and plans: a second less to wait for those who use them.
+
+    In local mode only: elsewhere a task in advance would start the worker of one executor.
+    """
+    if _is_local(context.master):
+        Thread(target=_run_empty_task, args=(context,), daemon=True).start()
+
+
+def _run_empty_task(context: SparkContext) -> None:
+    with suppress(Exception):  # whatever keeps workers from starting, the first job that needs one will tell
+        context.parallelize([0], 1).count()
 
 
 def package_sources() -> Iterator[tuple[str, bytes]]:

@@ -39,7 +39,7 @@ from sparkdml.jobkit.identity import (
 )
 from sparkdml.jobkit.models import load_saved
 from sparkdml.jobkit.publish import Output
-from sparkdml.jobkit.session import get_spark
+from sparkdml.jobkit.session import get_spark, start_workers
 from sparkdml.jobkit.signals import orderly_end
 from sparkdml.jobkit.tables import add_table_flags, decisive_options, default_features, numeric_columns, read_table
 from sparkdml.persistence import params_as_json
@@ -70,6 +70,7 @@ def training_main(
             options.input, options.label = [sample], options.label or sample_label
         estimator = _configured(estimator_class, options)
         spark = get_spark(parser.prog)
+        start_workers(spark.sparkContext)
         with orderly_end(spark):
             return _train(spark, estimator, options)
 
@@ -138,11 +139,7 @@ def _add_data_flags(parser: JobParser, sample: str) -> None:
 def _configured(estimator_class: type[Estimator], options: argparse.Namespace) -> Any:
     """The estimator with the Params of the command line; raises ParamError where they contradict each other."""
     params = given_params(estimator_class(), options)
-    columns = {
-        "weightCol": options.weight,
-        "featuresCols": options.features,
-        "featuresCol": options.features_col,
-    }
+    columns = {"weightCol": options.weight, "featuresCols": options.features, "featuresCol": options.features_col}
     params |= {name: value for name, value in columns.items() if value is not None}
     params |= {"labelCol": options.label or "label", "handleInvalid": options.handle_invalid, "seed": options.seed}
     return estimator_class(**params)
