@@ -17,7 +17,7 @@ from sparkdml.jobkit.predicting import add_model_flags, load_and_read
 from sparkdml.jobkit.publish import publishing
 from sparkdml.jobkit.replacing import check_free, replaced_directory
 from sparkdml.jobkit.scoring import check_tally, missing_features, scored, tally
-from sparkdml.jobkit.session import get_spark
+from sparkdml.jobkit.session import get_spark, start_workers
 from sparkdml.jobkit.signals import orderly_end
 from sparkdml.jobkit.tables import add_table_flags, dated
 from sparkdml.storage import Storage
@@ -37,6 +37,7 @@ def evaluating_main(argv: Sequence[str] | None = None) -> int:
                 raise UsageError("--plots needs --output DIR, where the pictures go.")
             plots.require_matplotlib()
         spark = get_spark(parser.prog)
+        start_workers(spark.sparkContext)
         with orderly_end(spark):
             return _evaluate(spark, options)
 
