@@ -283,12 +283,18 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         """Warn where the solver did not converge, and where partitions are skewed that it has to hold together."""
         warn_skewed(fit.state)
         if not fit.state.stop.converged:
+            above, solver = fit.state.gap, getattr(fit.solver, "inner", fit.solver)
+            told = f", with an objective at most {above:.2g} times itself above its minimum" if above < 1.0 else ""
             warnings.warn(
-                f"solver={fit.solver.name!r} stopped after {fit.state.iterations} iterations before it converged: "
-                f"raise maxIter={getattr(fit.solver, 'inner', fit.solver).max_iter}, or take another solver.",
+                f"solver={fit.solver.name!r} stopped after {fit.state.iterations} iterations before it converged"
+                f"{told}: raise maxIter={solver.max_iter}, or {self._remedy(fit)}.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
+
+    def _remedy(self, fit: Fit) -> str:
+        """What else, beside more iterations, may help a fit that did not converge."""
+        return "take another solver" if np.isinf(fit.state.gap) else f"tol={fit.solver.tol:g} if that is near enough"
 
     def _pack_arguments(self) -> dict[str, Any]:
         """The keyword arguments of `pack` that the Params make."""

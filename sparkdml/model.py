@@ -6,18 +6,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from pyspark.ml.base import PredictionModel
-from pyspark.ml.feature import VectorAssembler
-from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import DenseVector, Matrix, Vector
 from pyspark.ml.wrapper import JavaWrapper
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType
 
 from sparkdml.array_model import KINDS, ArrayModel
 from sparkdml.arrays import require
+from sparkdml.assembly import VECTOR_COL, Part, assembled, feature_parts
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.schema import numbers_of, quoted, require_numeric, resolve_features
+from sparkdml.blocks.schema import quoted, require_numeric, resolve_features
 from sparkdml.columns import offset_of
 from sparkdml.errors import ColumnError, ParamError, StatisticsError
 from sparkdml.linalg import compressed
@@ -25,9 +23,6 @@ from sparkdml.persistence import Persistable
 from sparkdml.sklearn_twin import sklearn_twin
 from sparkdml.summary import Scoring, Summary, TrainingSummary
 
-VECTOR_COL = "_sparkdml_features"
-OFFSET_COL = "_sparkdml_offset"
-AUGMENTED_COL = "_sparkdml_features_and_offset"
 SCORE_COL = "_sparkdml_score"
 KNOWN_COL = "_sparkdml_known"
 
@@ -187,12 +182,10 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
         So does one without its offset.
         """
-        columns = self._input_columns(dataset)
-        means = None if self.featureMeans is None else self.featureMeans.tolist()
-        rows = dataset.withColumn(VECTOR_COL, _as_vector(dataset, columns, self.numFeatures, means))
-        model = self
+        parts = feature_parts(dataset, self._input_columns(dataset), self._weights, self.featureMeans)
         if offset := offset_of(self):
-            rows, model = _augmented(rows, offset, self.numFeatures), self._augmented()
+            parts.append(Part(quoted(offset).cast("double"), np.ones((len(self._weights), 1))))
+        rows, model = assembled(dataset, parts), self._over(parts)
         scorer, score = model.to_pyspark(), self.getOrDefault(self._score) or SCORE_COL
         scorer._set(featuresCol=VECTOR_COL, **{self._score: score})
         scored = scorer.transform(rows)
@@ -203,11 +196,12 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         outputs = {name: F.when(F.col(KNOWN_COL), quoted(name)).alias(name, metadata=described[name]) for name in added}
         return scored.withColumns(outputs).drop(VECTOR_COL, SCORE_COL, KNOWN_COL)
 
-    def _augmented(self) -> Self:
-        """The model to which the offset is one more feature, the last, of coefficient one."""
+    def _over(self, parts: Sequence[Part]) -> Self:
+        """The model of all the numbers of these parts, to which the offset is one of them."""
+        if len(parts) == 1:
+            return self
         model = self.copy()
-        model._weights = np.column_stack([self._weights, np.ones(len(self._weights))])
-        model.featureNames = (*self.featureNames, OFFSET_COL)
+        model._weights = np.hstack([part.weights for part in parts])
         model.clear(model.getParam("offsetCol"))
         return model
 
@@ -279,46 +273,6 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         if offset := offset_of(self):
             require_numeric(dataset.schema, offset, "the offset column")
         return columns
-
-
-def _as_vector(dataset: DataFrame, columns: Columns, size: int, means: list[float] | None) -> Column:
-    """The features as one vector column; a missing number is its mean if there are means, else NaN; no row is null."""
-    nan = F.lit(float("nan"))
-    if columns.kind == "scalars":
-        numbers = [quoted(name).cast("double") for name in columns.features]
-        return array_to_vector(F.array(*map(_present_or, numbers, map(F.lit, means or [float("nan")] * size))))
-    column = quoted(columns.features[0])
-    nowhere = F.array_repeat(nan, size)
-    if columns.kind == "vector" and means is None:
-        return F.coalesce(column, array_to_vector(nowhere))
-    array = numbers_of(column) if columns.kind == "vector" else column.cast("array<double>")
-    data_type = dataset.schema[columns.features[0]].dataType
-    if means is not None:
-        array = F.zip_with(array, F.lit(means), _present_or)
-    elif isinstance(data_type, ArrayType) and data_type.containsNull:
-        array = F.transform(array, lambda value: F.coalesce(value, nan))
-    return array_to_vector(F.coalesce(array, nowhere))
-
-
-def _augmented(rows: DataFrame, offset: str, size: int) -> DataFrame:
-    """The rows with the offset behind the `size` numbers of their vectors; a missing one is NaN there.
-
-    Sizes are told: of the vectors VectorAssembler would count it by a job, and of what it makes it names every number.
-    """
-    parts = rows.withColumns({VECTOR_COL: _sized(VECTOR_COL, size), OFFSET_COL: quoted(offset).cast("double")})
-    both = VectorAssembler(inputCols=[VECTOR_COL, OFFSET_COL], outputCol=AUGMENTED_COL, handleInvalid="keep")
-    augmented = both.transform(parts).withColumn(VECTOR_COL, _sized(AUGMENTED_COL, size + 1))
-    return augmented.drop(OFFSET_COL, AUGMENTED_COL)
-
-
-def _sized(column: str, size: int) -> Column:
-    """A column of vectors with their size, and nothing else, in its metadata."""
-    return quoted(column).alias(column, metadata={"ml_attr": {"num_attrs": size}})
-
-
-def _present_or(number: Column, otherwise: Column) -> Column:
-    """The number, or what stands for it where it is null or NaN."""
-    return F.coalesce(F.nanvl(number, F.lit(None).cast("double")), otherwise)
 
 
 def _numbers(values: Any) -> np.ndarray:

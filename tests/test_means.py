@@ -8,9 +8,12 @@ from pyspark.ml.linalg import SparseVector, Vectors
 from pyspark.sql import DataFrame, SparkSession
 from sklearn.linear_model import LinearRegression as LeastSquares
 
-from sparkdml import pack
+from sparkdml import load_model, pack
+from sparkdml.assembly import feature_parts
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.means import PresentSums
+from sparkdml.blocks.schema import resolve_features
+from sparkdml.classification import LogisticRegression
 from sparkdml.errors import DataError
 from sparkdml.regression import LinearRegression, LinearRegressionModel
 
@@ -70,6 +73,31 @@ def test_a_fit_is_that_of_the_filled_table(spark: SparkSession, kind: str, weigh
     np.testing.assert_allclose([scored[t] for t in y], exact.predict(filled), rtol=1e-9)
     assert loaded.predict(Vectors.dense(X[0])) == pytest.approx(exact.predict(filled[:1])[0], rel=1e-9)
     assert loaded.evaluate(df).rootMeanSquaredError == pytest.approx(model.summary.rootMeanSquaredError, rel=1e-9)
+
+
+def test_wide_rows_stay_sparse_and_are_scored_by_the_same_numbers(spark: SparkSession, tmp_path: Path) -> None:
+    """Of three classes, with rows of every kind: sparse, dense, whole, with holes, null."""
+    X, _, _ = holes()
+    X[0], X[1] = [1.0, NAN, 0.0], [NAN, NAN, NAN]
+    vectors = [sparse(list(x)) if i % 2 else Vectors.dense(x) for i, x in enumerate(X)]
+    df = spark.createDataFrame([(v, float(i % 3)) for i, v in enumerate(vectors)], ["features", "label"]).coalesce(1)
+    model = LogisticRegression(handleInvalid="mean", regParam=0.1, tol=1e-3).fit(df)
+    model.save(str(tmp_path / "model"))
+    arrays = load_model(str(tmp_path / "model"))
+    *found, null = model.transform(df.union(spark.createDataFrame([(None, 0.0)], df.schema)).coalesce(1)).collect()
+    assert (null.probability, null.prediction) == (None, None)
+    np.testing.assert_allclose([row.probability.toArray() for row in found], arrays.predict_proba(X), rtol=1e-12)
+    np.testing.assert_array_equal([row.prediction for row in found], arrays.predict(X))
+
+    X[2], vectors[2] = [INF, NAN, 0.0], Vectors.sparse(D, {0: INF, 1: NAN})
+    df = spark.createDataFrame(list(zip(vectors, strict=True)), ["features"]).coalesce(1)
+    parts = feature_parts(df, resolve_features(df.schema, "features"), model._weights, model.featureMeans)
+    for row, x, vector in zip(df.select(*(part.numbers for part in parts)).collect(), X, vectors, strict=True):
+        assert type(row[0]) is type(vector)
+        assert isinstance(row[1], SparseVector)
+        assert row[1].numNonzeros() == np.isnan(x).sum()
+        np.testing.assert_array_equal(row[0].toArray(), np.where(np.isnan(x), 0.0, x))
+        np.testing.assert_array_equal(row[1].toArray(), np.isnan(x))
 
 
 @pytest.mark.parametrize(("column", "value"), [("a", INF), ("label", None), ("label", NAN), ("weight", NAN)], ids=str)

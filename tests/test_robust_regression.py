@@ -10,7 +10,7 @@ from pyspark.ml.regression import LinearRegression as Oracle
 from pyspark.sql import SparkSession
 
 from sparkdml import LocalData
-from sparkdml.errors import DataError, ParamError, SolverError, StatisticsError
+from sparkdml.errors import ConvergenceWarning, DataError, ParamError, SolverError, StatisticsError
 from sparkdml.regression import LinearRegression, LinearRegressionModel
 
 N, D = 150, 4
@@ -121,3 +121,10 @@ def test_equal_labels_have_no_scale_and_the_normal_equations_no_huber() -> None:
     for loss in ("huber", "quantile"):
         with pytest.raises(SolverError, match="l-bfgs"):
             LinearRegression(loss=loss, solver="normal").fit(DATA)
+
+
+def test_a_scale_that_collapses_is_told_of() -> None:
+    """Of more columns than rows: the residuals can be zero, and with them the scale."""
+    wide = np.random.default_rng(7).normal(size=(40, 80))
+    with pytest.warns(ConvergenceWarning, match=r"raise maxIter=50, or raise regParam, .* the scale has fallen from "):
+        LinearRegression(loss="huber", regParam=1e-4, maxIter=50).fit(LocalData(wide, wide[:, 0] + Y[:40]))

@@ -182,8 +182,10 @@ def test_statistics_of_other_folds_and_weights_are_those_of_such_rows(
         (MAX_CELLS + 1, 2, False, "nothing"),
         (1, MAX_CELLS, False, "fold and label"),
         (1, MAX_CELLS + 1, False, "fold"),
-        (2, 2, True, "fold and label"),
-        (5, 1, True, "nothing"),
+        (1, 1, True, "fold and label"),
+        (1, 2, True, "fold"),
+        (2, 1, True, "nothing"),
+        (2, 2, True, "nothing"),
     ],
 )
 def test_what_is_kept_apart_follows_from_the_rows_however_they_are_cut(

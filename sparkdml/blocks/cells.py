@@ -14,8 +14,7 @@ Cell: TypeAlias = tuple[int | None, float | None]  # fold and label; None where 
 
 NO_FOLD = -1  # of rows without a fold
 MAX_CELLS = 32  # ten folds of three classes
-MAX_NUMBERS = 1 << 20  # columns times cells: the statistics of a partition take no more than some 32 MB,
-MIN_CELLS = 4  # but training and validation rows of two classes are always kept apart
+MAX_NUMBERS = 1 << 20  # columns times cells: the statistics of a partition take some 40 MB, or those of all its rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +97,12 @@ COARSER: tuple[Callable[[Cell], Cell], ...] = (lambda cell: cell, lambda cell: (
 
 
 def _most(columns: int) -> int:
-    """How many cells are kept apart."""
-    return min(MAX_CELLS, max(MIN_CELLS, MAX_NUMBERS // (columns + 1)))
+    """How many cells are kept apart.
+
+    The driver takes those of several partitions at once, and its JVM holds each several times while it does: three
+    classes of a million columns were more than a heap of 1 GB.
+    """
+    return min(MAX_CELLS, max(1, MAX_NUMBERS // (columns + 1)))
 
 
 def _merged(parts: list[tuple[Cell, Statistics]]) -> dict[Cell, Statistics]:

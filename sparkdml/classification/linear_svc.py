@@ -199,6 +199,10 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
             name = choose(len(problem.scale), quadratic=False, kinked=kinked)
         return problem, self._solver_for(name, statistics, problem)
 
+    def _remedy(self, fit: Fit) -> str:
+        found = super()._remedy(fit)
+        return found if fit.problem.loss.smooth else f"{found}, or loss='squaredHinge', which has no kink"
+
     def _metrics(self, data: Data, fit: Fit, point: Point) -> BinaryMetrics:
         statistics = data.statistics_for(fit.problem.fold)
         return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), None)

@@ -34,6 +34,8 @@ from sparkdml.regression.linear_summary import (
 )
 from sparkdml.solver_choice import begins_warm, solver_name, stops_early
 
+COLLAPSED = 1e-3  # the share of the label's standard deviation below which Huber's scale tells of interpolation
+
 
 @accessors
 class LinearRegression(
@@ -259,6 +261,18 @@ class LinearRegression(
         variance = statistics.sample_variance if loss.constants else statistics.variance
         divisor = spread if loss.quadratic else 1.0
         return self._problem_of(loss, statistics, np.sqrt(variance[:-1]), l2_divisor=divisor, label_deviation=spread)
+
+    def _remedy(self, fit: Fit) -> str:
+        """Where columns can fit most rows exactly, the least objective of Huber's loss has no scale or hardly any."""
+        found, point = super()._remedy(fit), fit.state.point
+        if not fit.problem.loss.constants or point is None:
+            return found
+        origin = fit.problem.start if fit.problem.origin is None else fit.problem.origin
+        scale, spread = float(point.theta[-1]), float(origin[-1])
+        if scale > COLLAPSED * spread:
+            return found
+        fallen = f"the scale has fallen from {spread:.2g} to {scale:.2g}"
+        return f"raise regParam, since columns fit most rows exactly: {fallen}"
 
     def _check(self, statistics: Statistics, problem: Problem, label: str) -> None:
         """Warn of, or refuse, what the statistics show to be degenerate; `label` is what they are of, in words."""

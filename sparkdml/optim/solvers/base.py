@@ -63,6 +63,11 @@ class State:
         """The point that the last entry of the history tells of; of a walk that also goes up not always the best."""
         return self.point
 
+    @property
+    def gap(self) -> float:
+        """How far the objective is above its minimum at most, as a share of itself; infinite where nothing tells."""
+        return np.inf
+
 
 S = TypeVar("S", bound=State)
 

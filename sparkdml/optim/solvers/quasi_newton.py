@@ -14,7 +14,9 @@ EXACT = 1e-10  # the relative error of a model's minimizer
 NEWTON_STEPS = 40  # it takes three to ten
 HALVES = 0.5 ** np.arange(12)
 GRADIENT_STEPS = 2000
-INDEPENDENT = 1e6  # the largest condition of columns of length one that CholeskyQR2 is given; it is exact up to 1e7
+# Of the cosines between rows, the square of the condition of these: up to the first, one Cholesky factor leaves columns
+# orthonormal to 2e-11, up to the second a second one mends what the first has left.
+INDEPENDENT, DEPENDENT = 1e5, 1e12
 CURVATURE_FLOOR = 1e-10  # a pair with a smaller s.y / (||s|| ||y||) is rounding, not curvature
 
 
@@ -70,27 +72,58 @@ def corrected(B: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
     return B - known + np.outer(y, y) / (s @ y)
 
 
-def orthonormal(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Q with orthonormal columns (n, r) and R (r, r) such that A = Q R, for n far above r.
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Orthonormal columns Q (n, r), r far below n, as Q = rows.T @ turn with rows (m, n) and turn (m, r).
 
-    By the Cholesky factor of the columns' products, twice, a fifth of the time of Householder's reflections, where the
-    columns are independent enough for it to be as exact.
+    They are not multiplied out where that would be no more exact: n x r numbers less to write.
+    """
+
+    rows: np.ndarray
+    turn: np.ndarray
+
+    def along(self, v: np.ndarray) -> np.ndarray:
+        """Q.T v, (r,)."""
+        return (self.rows @ v) @ self.turn
+
+    def combined(self, p: np.ndarray) -> np.ndarray:
+        """Q p, (n,)."""
+        return (self.turn @ p) @ self.rows
+
+    def gram(self, chosen: np.ndarray) -> np.ndarray:
+        """Q.T diag(chosen) Q, (r, r), for `chosen` (n,) of bool; from the others where these are fewer."""
+        fewer = 2 * np.count_nonzero(chosen) <= len(chosen)
+        part = self.rows[:, np.flatnonzero(chosen if fewer else ~chosen)]
+        found = self.turn.T @ (part @ part.T) @ self.turn
+        return found if fewer else np.eye(len(found)) - found
+
+
+def orthonormal(rows: np.ndarray) -> tuple[Basis, np.ndarray]:
+    """Q with orthonormal columns (n, r) and R (r, m) such that rows.T = Q R, for n far above m.
+
+    By the Cholesky factor of the rows' products, a tenth of the time of Householder's reflections, where the rows are
+    so independent that it is exact; twice, where only that is.
     Source: Y. Yamamoto et al., Roundoff Error Analysis of the CholeskyQR2 Algorithm (2015).
 
-    >>> Q, R = orthonormal(np.array([[3.0, 0.0], [4.0, 5.0], [0.0, 12.0]]))
-    >>> bool(np.allclose(Q.T @ Q, np.eye(2))), bool(np.allclose(Q @ R, [[3, 0], [4, 5], [0, 12]]))
-    (True, True)
+    >>> Q, R = orthonormal(np.array([[3.0, 4.0, 0.0], [0.0, 5.0, 12.0]]))
+    >>> bool(np.allclose(Q.gram(np.ones(3, bool)), np.eye(2))), Q.combined(R @ [1.0, 0.0]).round(6)
+    (True, array([3., 4., 0.]))
     """
-    products = A.T @ A
+    products = rows @ rows.T
     lengths = np.sqrt(np.diag(products))
-    with np.errstate(divide="ignore", invalid="ignore"):  # of columns of zeros, whose angles are none
+    with np.errstate(divide="ignore", invalid="ignore"):  # of rows of zeros, whose angles are none
         cosines = products / np.outer(lengths, lengths)
-    if not np.all(np.isfinite(cosines)) or np.linalg.cond(cosines) > INDEPENDENT**2:
-        return np.linalg.qr(A)
+    condition = np.linalg.cond(cosines) if np.all(np.isfinite(cosines)) else np.inf
+    if condition > DEPENDENT:
+        Q, R = np.linalg.qr(rows.T)
+        return Basis(Q.T, np.eye(Q.shape[1])), R
     first = np.linalg.cholesky(cosines).T * lengths
-    Q = A @ np.linalg.inv(first)
-    second = np.linalg.cholesky(Q.T @ Q).T
-    return Q @ np.linalg.inv(second), second @ first
+    turn = np.linalg.inv(first)
+    if condition <= INDEPENDENT:
+        return Basis(rows, turn), first
+    Q = turn.T @ rows
+    second = np.linalg.cholesky(Q @ Q.T).T
+    return Basis(Q, np.linalg.inv(second)), second @ first
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,18 +131,19 @@ class Model:
     """The L-BFGS matrix B = sigma I + basis @ core @ basis.T, with an orthonormal basis (n, r)."""
 
     sigma: float
-    basis: np.ndarray
+    basis: Basis
     core: np.ndarray
 
     @classmethod
     def of(cls, S: np.ndarray, Y: np.ndarray, initial: float) -> "Model":
         """The compact form: Nocedal and Wright, equation 7.24."""
         if not len(S):
-            return cls(initial, np.empty((S.shape[1], 0)), np.empty((0, 0)))
+            return cls(initial, Basis(S, np.empty((0, 0))), np.empty((0, 0)))
         SY = S @ Y.T
         sigma = float(Y[-1] @ Y[-1]) / SY[-1, -1]
         middle = np.block([[sigma * (S @ S.T), np.tril(SY, -1)], [np.tril(SY, -1).T, -np.diag(np.diag(SY))]])
-        basis, triangle = orthonormal(np.hstack([sigma * S.T, Y.T]))
+        basis, triangle = orthonormal(np.vstack([S, Y]))
+        triangle = triangle * np.repeat([sigma, 1.0], len(S))
         core = -triangle @ np.linalg.lstsq(middle, triangle.T, rcond=None)[0]
         values, vectors = np.linalg.eigh((core + core.T) / 2)
         values = np.maximum(values, (CURVATURE_FLOOR - 1.0) * sigma)  # B is positive definite, but for rounding
@@ -117,7 +151,7 @@ class Model:
 
     def times(self, v: np.ndarray) -> np.ndarray:
         """B v."""
-        return self.sigma * v + self.basis @ (self.core @ (self.basis.T @ v))
+        return self.sigma * v + self.basis.combined(self.core @ self.basis.along(v))
 
     def decrease(self, theta: np.ndarray, g: np.ndarray, l1: L1) -> float:
         """How much lower than at theta the model is at its minimum."""
@@ -148,8 +182,8 @@ class Model:
         """
 
         def at(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            v = l1.prox(theta - (g + self.basis @ (self.core @ p)) / self.sigma, 1.0 / self.sigma)
-            return v, p - self.basis.T @ (v - theta)
+            v = l1.prox(theta - (g + self.basis.combined(self.core @ p)) / self.sigma, 1.0 / self.sigma)
+            return v, p - self.basis.along(v - theta)
 
         p = np.zeros(len(self.core))
         v, F = at(p)
@@ -157,7 +191,7 @@ class Model:
             error = float(np.linalg.norm(self.core @ F))
             if error <= EXACT * self._largest * float(np.linalg.norm(v - theta)):
                 return v, True
-            step = np.linalg.solve(np.eye(len(p)) + self._free_gram(l1.is_smooth_at(v)) @ self.core / self.sigma, -F)
+            step = np.linalg.solve(np.eye(len(p)) + self.basis.gram(l1.is_smooth_at(v)) @ self.core / self.sigma, -F)
             for t in HALVES:
                 tried = at(p + t * step)
                 if np.linalg.norm(self.core @ tried[1]) <= (1.0 - 1e-4 * t) * error:
@@ -166,13 +200,6 @@ class Model:
                 return v, False
             p, (v, F) = p + t * step, tried
         return v, False
-
-    def _free_gram(self, free: np.ndarray) -> np.ndarray:
-        """basis.T diag(free) basis, (r, r)."""
-        if 2 * np.count_nonzero(free) <= len(free):
-            return self.basis[free].T @ self.basis[free]
-        held = self.basis[~free]
-        return np.eye(len(self.core)) - held.T @ held
 
     def _descend(self, theta: np.ndarray, g: np.ndarray, l1: L1, start: np.ndarray) -> np.ndarray:
         """The minimizer by accelerated proximal gradient with the momentum of the known condition number.

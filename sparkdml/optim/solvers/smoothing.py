@@ -52,6 +52,10 @@ class SmoothingState(State):
     def iterate(self) -> Point | None:
         return self.inner.point if self.stop is StopReason.RUNNING and self.iterations > self.earlier else self.point
 
+    @property
+    def gap(self) -> float:
+        return 1.0 - self.bound / float(self.history[-1]) if self.stop is not StopReason.RUNNING else np.inf
+
 
 @dataclass(frozen=True)
 class Smoothing(Solver[SmoothingState]):
