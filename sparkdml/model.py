@@ -155,7 +155,10 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         return {name: self.getOrDefault(name) for name in names if self.isDefined(name)}
 
     def evaluate(self, dataset: DataFrame) -> Any:
-        """The summary of the model on a labelled table; its metrics are computed when they are asked for."""
+        """The summary of the model as it is now on a labelled table; its metrics are computed when they are asked for.
+
+        A threshold set after the fit counts, where `pyspark.ml` keeps to the old one until it has transformed a table.
+        """
         if not isinstance(dataset, DataFrame):
             raise TypeError(f"dataset must be a DataFrame but got {type(dataset)}.")
         return self._summary_class(self._scoring(dataset))

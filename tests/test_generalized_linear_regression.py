@@ -144,6 +144,12 @@ def test_scores_residuals_and_evaluations_are_those_of_pyspark(case: str, df: Da
         whole.residuals("raw")
 
 
+def test_residuals_are_those_of_any_label_and_of_rows_without_weights(df: DataFrame) -> None:
+    model = PoissonRegression(labelCol="how.many").fit(df.withColumnRenamed("count", "how.many"))
+    found = model.summary.residuals("response").toPandas()
+    np.testing.assert_allclose(found["responseResiduals"], COUNTS - model.to_arrays().predict(X))
+
+
 def test_the_examples_of_pyspark_pass_with_the_import_changed(spark: SparkSession, tmp_path: Path) -> None:
     ours = (GeneralizedLinearRegression, GeneralizedLinearRegressionModel)
     names = {cls.__name__: cls for cls in ours} | {"spark": spark, "temp_path": str(tmp_path)}

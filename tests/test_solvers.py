@@ -25,7 +25,9 @@ from sparkdml.engine.data import LocalData
 from sparkdml.engine.minimize import minimize
 from sparkdml.errors import DivergenceError, FormatError, SolverError
 from sparkdml.optim.losses import LOSSES
+from sparkdml.optim.penalties import L1
 from sparkdml.optim.solvers import SOLVERS, State, StopReason, SubsampledNewton, dump_state, load_state
+from sparkdml.optim.solvers.coordinate_descent import minimize_quadratic
 from sparkdml.optim.standardize import standardized_problem
 
 DIABETES = Path(__file__).resolve().parents[1] / "data" / "diabetes.csv"
@@ -456,3 +458,14 @@ def test_where_columns_nearly_depend_on_each_other_lbfgs_ends_with_the_objective
     gain = exact.state.history[0] - exact.state.history[-1]
     assert ended.state.history[-1] - exact.state.history[-1] < 1e-5 * gain
     assert np.linalg.norm(theta_of(ended) - theta_of(exact)) > 1e-4 * np.linalg.norm(theta_of(exact))
+
+
+def test_columns_that_hardly_differ_take_few_sweeps() -> None:
+    rng = np.random.default_rng(8)
+    X = rng.normal(size=(50, 1)) + 0.1 * rng.normal(size=(50, 6))
+    Q, q = X.T @ X / 50, X.T @ (X @ [3.0, -2.0, 0.0, 0.0, 1.0, 0.0] + 0.1 * rng.normal(size=50)) / 50
+    l1 = np.full(6, 1e-3)
+    v, sweeps, done = minimize_quadratic(Q, q, l1, np.zeros(6), 1e-13)
+    assert done
+    assert sweeps <= 200  # 460 without steps to the minimum of the coordinates that are not zero
+    assert np.max(np.abs(L1(l1).residual(v, Q @ v - q))) <= 1e-12

@@ -177,7 +177,8 @@ def residuals_of(
     """The residuals of each row in a column such as `devianceResiduals`, lazily; StatisticsError for another kind."""
     if kind not in RESIDUALS:
         raise StatisticsError(f"residuals({kind!r}): take {' or '.join(map(repr, RESIDUALS))}.")
-    columns = [quoted(name).cast("double") for name in (label, prediction)]
-    weights = quoted(weight).cast("double") if weight else F.lit(1.0)
+    columns = {"y": quoted(label), "mean": quoted(prediction), "s": quoted(weight) if weight else F.lit(1.0)}
+    # names of our own, since mapInArrow takes the dot of any other, such as 1.0, for that of a field
+    numbers = predictions.select(*(column.cast("double").alias(name) for name, column in columns.items()))
     make = Residuals(loss, kind)
-    return predictions.select(*columns, weights).mapInArrow(make, make.schema)
+    return numbers.mapInArrow(make, make.schema)
