@@ -20,6 +20,7 @@ from sklearn.linear_model import LinearRegression as LeastSquares
 
 from sparkdml.jobkit import predicting
 from sparkdml.jobkit.categories import PREFIX
+from sparkdml.jobkit.plots import _MIDDLES
 from sparkdml.regression import LinearRegression
 
 N = 60
@@ -395,6 +396,18 @@ def test_a_report_has_its_metrics_and_its_pictures(run: Run, trained, csv: str, 
     refused = run("evaluate", *argv)
     assert (refused.code, "--overwrite" in refused.result["error"]) == (64, True)
     assert run("evaluate", *argv, "--overwrite").code == 0
+
+
+def test_the_middles_of_slices() -> None:
+    found = {
+        "weight": np.array([4.0, 2.0, 0.0]),
+        "prediction": np.array([4.0, 6.0, 0.0]),
+        "label": np.array([6.0, 6.0, 0.0]),
+        "bins": np.array([[0.0, 3.0, 0.0, 1.0], [0.0, 0.5, 1.5, 0.0], [0.0, 0.0, 0.0, 0.0]]),
+    }
+    bins = np.array([-1.0, 0.0, 1.0])
+    np.testing.assert_array_equal(_MIDDLES["mean"](found, bins), [0.5, 0.0, np.nan])
+    np.testing.assert_array_equal(_MIDDLES["median"](found, bins)[:2], [-0.5, 0.5])
 
 
 def test_pictures_of_a_model_that_says_always_the_same(run: Run, spark: SparkSession, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Weights of classes: the Param, and the weights that it makes."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pyspark.ml.param import Param, Params
@@ -14,16 +14,15 @@ from sparkdml.optim.aggregation import ROBUST
 def class_weight(value: Any) -> str | dict[float, float]:
     """The value of classWeight: "balanced", or the weight of each class, also as text; what is wrong is refused.
 
-    >>> class_weight({1: 5}), class_weight("0=0.5,1=2")
-    ({1.0: 5.0}, {0.0: 0.5, 1.0: 2.0})
+    >>> class_weight({1: 5}), class_weight("0=0.5,1=2"), class_weight("{0: 0.5, 1: 2}")
+    ({1.0: 5.0}, {0.0: 0.5, 1.0: 2.0}, {0.0: 0.5, 1.0: 2.0})
     """
     if not isinstance(value, str | Mapping):
         raise TypeError(f"classWeight={value!r} is neither text nor a dictionary")
     if value == "balanced":
         return "balanced"
-    pairs = value.items() if isinstance(value, Mapping) else [each.split("=") for each in value.split(",")]
     try:
-        found = {float(label): float(weight) for label, weight in pairs}
+        found = {float(label): float(weight) for label, weight in _pairs(value)}
     except (TypeError, ValueError):
         raise ParamError(
             f"classWeight={value!r} is neither 'balanced' nor weights of labels, such as {{0: 1, 1: 5}} or '0=1,1=5'."
@@ -32,6 +31,13 @@ def class_weight(value: Any) -> str | dict[float, float]:
         if not 0.0 <= weight < math.inf:
             raise ParamError(f"classWeight has the weight {weight:g} for label {label:g}: it must be zero or more.")
     return found
+
+
+def _pairs(value: str | Mapping) -> Iterable[Any]:
+    """The labels and weights of a dictionary, or of text, which may be that of a dictionary."""
+    if isinstance(value, Mapping):
+        return value.items()
+    return [each.replace(":", "=").split("=") for each in value.strip().removeprefix("{").removesuffix("}").split(",")]
 
 
 def told_classes(classes: int | None) -> str:

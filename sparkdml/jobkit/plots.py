@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,15 +47,16 @@ def pictures(summary: Summary, predictions: DataFrame) -> dict[str, bytes]:
     return _PICTURES[type(summary)](summary, predictions)
 
 
-def _regression(summary: Summary, predictions: DataFrame) -> dict[str, bytes]:
-    """Residuals and calibration; two jobs over the rows."""
+def _regression(summary: Summary, predictions: DataFrame, middle: str) -> dict[str, bytes]:
+    """Residuals, with a line through the middle of each slice, and calibration; two jobs over the rows."""
     weight = summary._scoring.weightCol
     p, y = quoted(summary.predictionCol).cast("double"), quoted(summary.labelCol).cast("double")
     s = quoted(weight).cast("double") if weight else F.lit(1.0)
     rows = predictions.select(p.alias("p"), y.alias("y"), (y - p).alias("r"), s.alias("s")).na.drop()
     slices, bins = _edges(rows)
     found = _counts(rows, slices, bins)
-    return {"residuals.png": _draw_residuals(found, slices, bins), "calibration.png": _draw_calibration(found)}
+    residuals = _draw_residuals(found, slices, bins, middle)
+    return {"residuals.png": residuals, "calibration.png": _draw_calibration(found)}
 
 
 def _curves(summary: BinaryClassificationSummary, predictions: DataFrame) -> dict[str, bytes]:
@@ -84,9 +86,25 @@ def _multinomial(summary: LogisticRegressionSummary, predictions: DataFrame) -> 
     return {"confusion.png": _draw_confusion(known.confusion), "calibration.png": calibration}
 
 
+def _mean(found: dict[str, np.ndarray], bins: np.ndarray) -> np.ndarray:
+    """The mean residual of each slice; NaN where it is empty."""
+    weight = np.where(found["weight"] > 0.0, found["weight"], np.nan)
+    return (found["label"] - found["prediction"]) / weight
+
+
+def _median(found: dict[str, np.ndarray], bins: np.ndarray) -> np.ndarray:
+    """The median residual of each slice, as exact as the bins are."""
+    centers = np.array([bins[0], *(bins[:-1] + bins[1:]) / 2, bins[-1]])
+    upto = np.cumsum(found["bins"], axis=1)
+    return centers[np.argmax(upto >= 0.5 * upto[:, -1:], axis=1)]
+
+
+_MIDDLES: dict[str, Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]] = {"mean": _mean, "median": _median}
+# The median of a skewed label is off the mean, which is what a generalized linear model predicts. Other labels may
+# have outliers, which a median bears.
 _PICTURES: dict[type, Callable[..., dict[str, bytes]]] = {
-    LinearRegressionSummary: _regression,
-    GeneralizedLinearRegressionSummary: _regression,
+    LinearRegressionSummary: partial(_regression, middle="median"),
+    GeneralizedLinearRegressionSummary: partial(_regression, middle="mean"),
     BinaryLogisticRegressionSummary: _probabilities,
     LogisticRegressionSummary: _multinomial,
     LinearSVCSummary: _curves,
@@ -131,18 +149,17 @@ def _counts(rows: DataFrame, slices: np.ndarray, bins: np.ndarray) -> dict[str, 
     return dict(zip(("weight", "prediction", "label"), by_slice, strict=True)) | {"bins": weight}
 
 
-def _draw_residuals(found: dict[str, np.ndarray], slices: np.ndarray, bins: np.ndarray) -> bytes:
-    """Residuals over predictions as shades, the median of each slice as a line, and all residuals at the side."""
+def _draw_residuals(found: dict[str, np.ndarray], slices: np.ndarray, bins: np.ndarray, middle: str) -> bytes:
+    """Residuals over predictions as shades, the middle of each slice as a line, and all residuals at the side."""
     figure, (main, side) = _axes(1, 2, width_ratios=[4, 1], sharey=True)
     share = found["bins"] / np.maximum(found["bins"].sum(axis=1, keepdims=True), 1e-300)
     main.pcolormesh(slices, bins, share[:, 1:-1].T, cmap="Blues")
-    middle = (bins[:-1] + bins[1:]) / 2
-    median = np.array([bins[0], *middle, bins[-1]])[np.argmax(np.cumsum(share, axis=1) >= 0.5, axis=1)]
-    main.step(slices, np.append(median, median[-1]), where="post", color=_ORANGE, label="median of a slice")
+    line = _MIDDLES[middle](found, bins)
+    main.step(slices, np.append(line, line[-1]), where="post", color=_ORANGE, label=f"{middle} of a slice")
     main.axhline(0.0, color=_GREY, linewidth=1)
     main.set(xlabel="prediction", ylabel="label - prediction", title="Residuals, in slices of equal numbers of rows")
     main.legend(frameon=False, loc="upper left")
-    side.barh(middle, found["bins"][:, 1:-1].sum(axis=0), height=np.diff(bins), color=_BLUE)
+    side.barh((bins[:-1] + bins[1:]) / 2, found["bins"][:, 1:-1].sum(axis=0), height=np.diff(bins), color=_BLUE)
     side.axhline(0.0, color=_GREY, linewidth=1)
     side.set(xlabel="weight", title="all")
     return _png(figure)
