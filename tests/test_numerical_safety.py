@@ -4,6 +4,7 @@ Warnings are errors, NumPy's too; those that the library publishes are told by n
 """
 
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,16 @@ def test_labels_may_have_any_unit(name: str, solver: str, factor: float) -> None
     assert_alike(family, found, expected, family.labels * factor, unit=float(np.abs(expected).max()))
 
 
+@pytest.mark.parametrize(
+    ("name", "solver"), [case for case in CASES if ESTIMATORS[case[0]].log_link and ESTIMATORS[case[0]].scaled]
+)
+def test_far_units_behind_a_log_link_are_fitted_or_told(name: str, solver: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        with suppress(DivergenceError):
+            fitted(ESTIMATORS[name], X, np.abs(ESTIMATORS[name].labels) * 1e100, solver=solver, maxIter=100)
+
+
 # What is left to no solver: numbers whose squares, or sums, are none.
 
 BEYOND: dict[str, tuple[np.ndarray, np.ndarray | None, str]] = {
@@ -186,15 +197,17 @@ def test_a_row_alone_without_an_intercept_is_no_trouble(
     assert capfd.readouterr() == ("", "")  # LAPACK writes of matrices without columns
 
 
+@pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize(("name", "solver"), CASES)
-def test_more_columns_than_rows_leave_nothing_unexplained(name: str, solver: str) -> None:
+def test_more_columns_than_rows_leave_nothing_unexplained(name: str, solver: str, intercept: bool) -> None:
     family = ESTIMATORS[name]
     wide = np.random.default_rng(3).normal(size=(6, 9))
     label = np.resize(family.classes, 6) if family.classes else family.labels[:6] + family.log_link  # no mean of zero
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of classes that planes separate
-        model = fitted(family, wide, label, solver=solver, maxIter=100, tol=1e-9)
+        model = fitted(family, wide, label, solver=solver, maxIter=100, tol=1e-9, fitIntercept=intercept)
     np.testing.assert_allclose(predictions(model, wide), label, rtol=1e-5)
+    assert str(model.summary)  # errors of less than nothing have no square root
 
 
 @pytest.mark.parametrize("apart", [1.0, 1e4])

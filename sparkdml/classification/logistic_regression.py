@@ -282,16 +282,17 @@ class LogisticRegression(
         return problem
 
     def _choose(self, data: Data, problem: Problem) -> str:
-        """What "auto" stands for; early stopping needs small steps, and many margins a matrix of their square."""
-        if problem.loss.margins > 1:
-            return Lbfgs.name
+        """What "auto" stands for; early stopping needs small steps."""
         matrix = problem.hessian_query(problem.start)
         if stops_early(self) or not data.fits_driver(matrix.size):
             return Lbfgs.name
         statistics = data.statistics
         sparse = statistics.density < DENSE_FROM
         fraction = sample_fraction(telling_rows(statistics, problem), len(problem.start))
-        return choose_smooth(statistics.count, len(problem.scale), data.tasks, fraction, statistics.density, sparse)
+        strength = problem.split(problem.penalty.l2.strength)[0][problem.scale > 0.0]
+        convex = bool(np.all(strength > 0.0))
+        cost = {"fraction": fraction, "density": statistics.density, "sparse": sparse, "convex": convex}
+        return choose_smooth(statistics.count, problem.loss.margins * len(problem.scale), data.tasks, **cost)
 
     def _loss(self, data: Data) -> tuple[Loss, int]:
         """The loss of the family, and how many classes there are; DataError where the labels are none."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -35,6 +35,15 @@ class Fit:
     bytes_down: int = 0
     bytes_up: int = 0
     covariance: Covariance = field(default_factory=Covariance)
+
+    def step(self, answers: Sequence[Any]) -> None:
+        """Take the solver's next step; DivergenceError where the objective is not finite then.
+
+        What overflows on the way, such as the length of a gradient of 1e200, is infinite, which solvers turn down.
+        """
+        with np.errstate(over="ignore"):
+            self.state = self.solver.step(self.problem, self.state, answers)
+        _require_finite(self)
 
     def count(self, data: Data, queries: Sequence[Query]) -> None:
         """Count one more pass, in which the fit asked these queries."""
@@ -68,9 +77,8 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
         asked = [fit.solver.queries(fit.problem, fit.state) for fit in pending]
         answers = iter(data.run([query for queries in asked for query in queries], reading))
         for fit, queries in zip(pending, asked, strict=True):
-            fit.state = fit.solver.step(fit.problem, fit.state, list(islice(answers, len(queries))))
             fit.count(data, queries)
-            _require_finite(fit)
+            fit.step(list(islice(answers, len(queries))))
         _log(pending, len(running), time.perf_counter() - started)
     return running
 
@@ -101,8 +109,7 @@ def _begun(fit: Fit, data: Data) -> Fit:
     """The fit, after its first step where that needs no pass."""
     known = known_answers(data, fit.solver.queries(fit.problem, fit.state))
     if known is not None:
-        fit.state = fit.solver.step(fit.problem, fit.state, known)
-        _require_finite(fit)
+        fit.step(known)
     return fit
 
 

@@ -328,7 +328,7 @@ class LinearRegression(
         """
         statistics = data.statistics_for(fit.problem.fold)
         mean, m2, weight = float(statistics.mean[-1]), float(statistics.m2[-1]), statistics.weight
-        squared = 2.0 * point.loss
+        squared = 2.0 * max(point.loss, 0.0)  # of a perfect fit rounding leaves less than nothing
         r_y = float(point.gradient @ point.theta) - squared - mean * float(point.slope[0])
         prediction_m2 = max(m2 + weight * (squared + 2.0 * r_y), 0.0)
         # a sum that overflows, as wild values that were outvoted make it, stays a number, for it is saved

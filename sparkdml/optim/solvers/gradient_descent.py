@@ -164,7 +164,7 @@ def _plan(
     Only the curvatures within the coordinates that L1 and the box leave free count, so only moves within them tell.
     """
     sy, ss = float(s @ y), float(s @ s)
-    if sy > 0.0:  # else rounding, or no curvature along the move
+    if min(sy, ss) > 0.0:  # else rounding, no curvature along the move, or a square that underflows
         S, Y = with_pair(state.S, state.Y, s, y, sweep)
         state = replace(state, S=S, Y=Y, curvature=min(state.curvature, sy / ss))
     if len(state.steps) > 1:
