@@ -234,6 +234,14 @@ def test_all_solvers_find_the_model_and_its_errors(case: str, regParam: float) -
 
 
 @every_model
+def test_a_history_ends_in_the_units_of_the_penalty_that_ended_it(case: str) -> None:
+    """Bounds hold the coefficients wherever the units are, so that they move nothing but the objective."""
+    held = {"regParam": 0.1, "lowerBoundsOnCoefficients": 0.05, "upperBoundsOnCoefficients": 0.05}
+    ends = [fitted(case, S, solver=each, **held).summary.objectiveHistory[-1] for each in ("newton", "l-bfgs")]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-12)
+
+
+@every_model
 @pytest.mark.parametrize("solver", ["newton", "l-bfgs"])
 def test_robust_errors_have_the_second_derivatives_that_the_labels_give(case: str, solver: str) -> None:
     """HC0 is the diagonal of H^-1 B H^-1: what each row would move the coefficients by, squared and summed."""

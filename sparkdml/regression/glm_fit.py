@@ -123,10 +123,13 @@ def _next(units: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def _joined(before: Fit, after: Fit) -> Fit:
-    """A fit that went on from another: its passes and iterations are those of both."""
+    """A fit that went on from another: its passes and iterations are those of both.
+
+    The end of one is the start of the other; its objective is told in the units of the other.
+    """
     after.follow(before)
     iterations = before.state.iterations + after.state.iterations
-    history = np.append(before.state.history, after.state.history[1:])
+    history = np.append(before.state.history[:-1], after.state.history)
     after.state = replace(after.state, iterations=iterations, history=history)
     return after
 
