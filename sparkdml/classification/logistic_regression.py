@@ -291,8 +291,10 @@ class LogisticRegression(
         fraction = sample_fraction(telling_rows(statistics, problem), len(problem.start))
         strength = problem.split(problem.penalty.l2.strength)[0][problem.scale > 0.0]
         convex = bool(np.all(strength > 0.0))
-        cost = {"fraction": fraction, "density": statistics.density, "sparse": sparse, "convex": convex}
-        return choose_smooth(statistics.count, problem.loss.margins * len(problem.scale), data.tasks, **cost)
+        coefficients = problem.loss.margins * len(problem.scale)
+        return choose_smooth(
+            statistics.count, coefficients, data.tasks, fraction, statistics.density, sparse=sparse, convex=convex
+        )
 
     def _loss(self, data: Data) -> tuple[Loss, int]:
         """The loss of the family, and how many classes there are; DataError where the labels are none."""
