@@ -28,8 +28,9 @@ class Metrics(Protocol):
 
 
 T = TypeVar("T", bound=Metrics)
-ALL_SHOWN = 200  # features, at most, of which each has a line in the printed table
-MOST_SHOWN = 50  # of those that have lines where there are more
+ALL_SHOWN = 200  # lines of features in the printed table, at most, of which each class may have its own
+MOST_SHOWN = 50  # about as many where there would be more
+FEW_SHOWN = 5  # features at least, of each of many classes
 LARGE_T = 1e5  # of which three decimals would be more digits than rounding leaves
 
 
@@ -237,18 +238,19 @@ class TrainingSummary(Inferred, Summary[T]):
         """The table of all estimates, or of many features that of the most telling, and how many there are."""
         names = [*self._names, *(["(intercept)"] if self._scoring.fitIntercept else [])]
         estimates, inference = self._training.estimates.reshape(len(names), -1), self._inferred()
-        d = len(self._names)
-        if d <= ALL_SHOWN:
+        d, tables = len(self._names), 1 if inference is None else estimates.shape[1]
+        shown = max(MOST_SHOWN // tables, FEW_SHOWN)
+        if d * tables <= ALL_SHOWN or d <= shown:
             return self._table(names, estimates, inference)
         telling = estimates if inference is None else inference.t_values.reshape(estimates.shape)
-        places = [*largest_rows(telling[:d], MOST_SHOWN), *range(d, len(names))]
+        places = [*largest_rows(telling[:d], shown), *range(d, len(names))]
         each = np.arange(estimates.size).reshape(estimates.shape)[places].ravel()
         table = self._table(
             [names[j] for j in places], estimates[places], None if inference is None else inference.part(each)
         )
         by = "coefficient" if inference is None else f"{inference.letter} value"
         used = np.count_nonzero(np.any(estimates[:d], axis=1))
-        return f"{table}\n({MOST_SHOWN} of {d:,} features, those of the largest {by}; {used:,} are not zero)"
+        return f"{table}\n({shown} of {d:,} features, those of the largest {by}; {used:,} are not zero)"
 
     def __str__(self) -> str:
         table = self._coefficients()

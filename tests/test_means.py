@@ -8,7 +8,7 @@ from pyspark.ml.linalg import SparseVector, Vectors
 from pyspark.sql import DataFrame, SparkSession
 from sklearn.linear_model import LinearRegression as LeastSquares
 
-from sparkdml import load_model, pack
+from sparkdml import assembly, load_model, pack
 from sparkdml.assembly import feature_parts
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.means import PresentSums
@@ -75,8 +75,11 @@ def test_a_fit_is_that_of_the_filled_table(spark: SparkSession, kind: str, weigh
     assert loaded.evaluate(df).rootMeanSquaredError == pytest.approx(model.summary.rootMeanSquaredError, rel=1e-9)
 
 
-def test_wide_rows_stay_sparse_and_are_scored_by_the_same_numbers(spark: SparkSession, tmp_path: Path) -> None:
+def test_wide_rows_stay_sparse_and_are_scored_by_the_same_numbers(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of three classes, with rows of every kind: sparse, dense, whole, with holes, null."""
+    monkeypatch.setattr(assembly, "MEANS_IN_PLAN", 0)
     X, _, _ = holes()
     X[0], X[1] = [1.0, NAN, 0.0], [NAN, NAN, NAN]
     vectors = [sparse(list(x)) if i % 2 else Vectors.dense(x) for i, x in enumerate(X)]
