@@ -2,22 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from pyspark import SparkContext
+from pyspark.ml.common import _py2java
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.functions import array_to_vector
-from pyspark.ml.linalg import VectorUDT
+from pyspark.ml.linalg import DenseVector, VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, StructField, StructType
 
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.schema import numbers_of, quoted
+from sparkdml.blocks.schema import quoted
 
 VECTOR_COL = "_sparkdml_features"
 PARTS_COL = "_sparkdml_parts"
 NAN = float("nan")
-MEANS_IN_PLAN = 1000  # a row of 100 took 5 microseconds with its means in the plan, 9 to 16 by way of a second vector
 WRAPPED = StructType([StructField("vector", VectorUDT())])
 
 
@@ -56,30 +58,34 @@ def _sized(column: Column, name: str, size: int) -> Column:
     return column.alias(name, metadata={"ml_attr": {"num_attrs": size}})
 
 
-def feature_parts(dataset: DataFrame, columns: Columns, weights: np.ndarray, means: np.ndarray | None) -> list[Part]:
-    """The features of each row, of the weights (C, d); where there are means a missing number has that of its feature.
+def features_part(dataset: DataFrame, columns: Columns, weights: np.ndarray, means: np.ndarray | None) -> Part:
+    """The features of each row, of the weights (C, d), a missing number as the mean of its feature, (d,).
 
-    Of numeric columns, and of vectors and arrays of up to `MEANS_IN_PLAN` numbers, the means stand in the plan. Of
-    wider ones a missing number becomes zero, and a second vector has a one in its place, whose weight is the feature's
-    times the mean: sparse rows stay sparse, and the plan stays small. Without means a missing number is NaN; so are all
-    of a row without a vector.
+    Without means it is NaN, and so are in either case all numbers of a row without a vector. Sparse rows stay sparse.
     """
     size, name = weights.shape[1], columns.features[0]
     if columns.kind == "scalars":
         otherwise = np.full(size, NAN) if means is None else means
         numbers = [quoted(each).cast("double") for each in columns.features]
-        return [Part(array_to_vector(F.array(*map(_present_or, numbers, map(F.lit, otherwise.tolist())))), weights)]
-    vectors, nowhere = quoted(name), F.array_repeat(F.lit(NAN), size)
-    if means is not None and size <= MEANS_IN_PLAN:
-        arrays = numbers_of(vectors) if columns.kind == "vector" else vectors.cast("array<double>")
-        filled = F.zip_with(arrays, F.lit(means.tolist()), _present_or)
-        return [Part(array_to_vector(F.coalesce(filled, nowhere)), weights)]
-    if columns.kind == "array":
-        vectors = _as_vectors(vectors, dataset.schema[name].dataType)
-    if means is None:
-        return [Part(F.coalesce(vectors, array_to_vector(nowhere)), weights)]
-    present, missing = _parted(vectors, size)
-    return [Part(F.coalesce(present, array_to_vector(nowhere)), weights), Part(missing, weights * means)]
+        return Part(array_to_vector(F.array(*map(_present_or, numbers, map(F.lit, otherwise.tolist())))), weights)
+    if columns.kind == "vector":
+        vectors = quoted(name) if means is None else _filled(quoted(name), _literal(means))
+    else:
+        vectors = _as_vectors(quoted(name), dataset.schema[name].dataType, means)
+    return Part(F.coalesce(vectors, array_to_vector(F.array_repeat(F.lit(NAN), size))), weights)
+
+
+def _literal(numbers: np.ndarray) -> Column:
+    """An array in the plan, as Spark stores it: made in one call of the JVM, and without its numbers where plans print.
+
+    `lit` of a list takes a call for each number, and Spark writes out each plan that it runs: 20 MB of a million means.
+    """
+    context: Any = SparkContext._active_spark_context
+    sql = context._jvm.org.apache.spark.sql
+    kinds, catalyst = sql.types.DataTypes, sql.catalyst.expressions
+    stored = catalyst.UnsafeArrayData.fromPrimitiveArray(_py2java(context, DenseVector(numbers)).values())
+    literal = catalyst.Literal(stored, kinds.createArrayType(kinds.DoubleType, False))
+    return Column(sql.classic.ExpressionUtils.column(literal))
 
 
 def _present_or(number: Column, otherwise: Column) -> Column:
@@ -87,26 +93,24 @@ def _present_or(number: Column, otherwise: Column) -> Column:
     return F.coalesce(F.nanvl(number, F.lit(None).cast("double")), otherwise)
 
 
-def _as_vectors(arrays: Column, kind: DataType) -> Column:
-    """A column of arrays as vectors, null where the array is, with NaN for a null number."""
+def _as_vectors(arrays: Column, kind: DataType, means: np.ndarray | None) -> Column:
+    """A column of arrays as vectors, null where the array is, with means or NaN for what is missing in one."""
     numbers = arrays.cast("array<double>")
-    if isinstance(kind, ArrayType) and kind.containsNull:
+    if means is not None:
+        numbers = F.zip_with(numbers, _literal(means), _present_or)
+    elif isinstance(kind, ArrayType) and kind.containsNull:
         numbers = F.transform(numbers, lambda number: F.coalesce(number, F.lit(NAN)))
     return F.when(arrays.isNotNull(), array_to_vector(numbers))
 
 
-def _parted(vectors: Column, size: int) -> tuple[Column, Column]:
-    """The vectors with zeros for NaNs, null where they are; and where those were, as sparse vectors of ones."""
+def _filled(vectors: Column, means: Column) -> Column:
+    """The vectors with means for NaNs, dense or sparse as they were; those without NaNs are passed on."""
     stored = F.unwrap_udt(vectors)
     numbers, indices = stored["values"], stored["indices"]
-    holes = F.exists(numbers, F.isnan)
-    zeroed = F.transform(numbers, lambda number: F.nanvl(number, F.lit(0.0)))
-    filled = F.when(indices.isNull(), array_to_vector(zeroed)).otherwise(_sparse(stored["size"], indices, zeroed))
-    places = F.coalesce(indices, F.sequence(F.lit(0), F.size(numbers) - 1))
-    places = F.filter(places, lambda _, i: F.isnan(F.get(numbers, i)))
-    ones = _sparse(F.lit(size), places, F.transform(places, lambda _: F.lit(1.0)))
-    none = _sparse(F.lit(size), F.array().cast("array<int>"), F.array().cast("array<double>"))
-    return F.when(holes, filled).otherwise(vectors), F.when(holes, ones).otherwise(none)
+    dense = array_to_vector(F.zip_with(numbers, means, _present_or))
+    places = F.zip_with(numbers, indices, lambda number, place: _present_or(number, F.get(means, place)))
+    filled = F.when(indices.isNull(), dense).otherwise(_sparse(stored["size"], indices, places))
+    return F.when(F.exists(numbers, F.isnan), filled).otherwise(vectors)
 
 
 def _sparse(size: Column, indices: Column, values: Column) -> Column:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from sparkdml.array_model import KINDS, ArrayModel
 from sparkdml.arrays import require
-from sparkdml.assembly import VECTOR_COL, Part, assembled, feature_parts
+from sparkdml.assembly import VECTOR_COL, Part, assembled, features_part
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import quoted, require_numeric, resolve_features
 from sparkdml.columns import offset_of
@@ -185,7 +185,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
         So does one without its offset.
         """
-        parts = feature_parts(dataset, self._input_columns(dataset), self._weights, self.featureMeans)
+        parts = [features_part(dataset, self._input_columns(dataset), self._weights, self.featureMeans)]
         if offset := offset_of(self):
             parts.append(Part(quoted(offset).cast("double"), np.ones((len(self._weights), 1))))
         rows, model = assembled(dataset, parts), self._over(parts)

@@ -8,8 +8,8 @@ from pyspark.ml.linalg import SparseVector, Vectors
 from pyspark.sql import DataFrame, SparkSession
 from sklearn.linear_model import LinearRegression as LeastSquares
 
-from sparkdml import assembly, load_model, pack
-from sparkdml.assembly import feature_parts
+from sparkdml import load_model, pack
+from sparkdml.assembly import features_part
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.means import PresentSums
 from sparkdml.blocks.schema import resolve_features
@@ -75,11 +75,8 @@ def test_a_fit_is_that_of_the_filled_table(spark: SparkSession, kind: str, weigh
     assert loaded.evaluate(df).rootMeanSquaredError == pytest.approx(model.summary.rootMeanSquaredError, rel=1e-9)
 
 
-def test_wide_rows_stay_sparse_and_are_scored_by_the_same_numbers(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of three classes, with rows of every kind: sparse, dense, whole, with holes, null."""
-    monkeypatch.setattr(assembly, "MEANS_IN_PLAN", 0)
+def test_rows_of_every_kind_are_filled_and_stay_of_their_kind(spark: SparkSession, tmp_path: Path) -> None:
+    """Of three classes; rows sparse, dense, whole, with holes, null."""
     X, _, _ = holes()
     X[0], X[1] = [1.0, NAN, 0.0], [NAN, NAN, NAN]
     vectors = [sparse(list(x)) if i % 2 else Vectors.dense(x) for i, x in enumerate(X)]
@@ -94,13 +91,10 @@ def test_wide_rows_stay_sparse_and_are_scored_by_the_same_numbers(
 
     X[2], vectors[2] = [INF, NAN, 0.0], Vectors.sparse(D, {0: INF, 1: NAN})
     df = spark.createDataFrame(list(zip(vectors, strict=True)), ["features"]).coalesce(1)
-    parts = feature_parts(df, resolve_features(df.schema, "features"), model._weights, model.featureMeans)
-    for row, x, vector in zip(df.select(*(part.numbers for part in parts)).collect(), X, vectors, strict=True):
-        assert type(row[0]) is type(vector)
-        assert isinstance(row[1], SparseVector)
-        assert row[1].numNonzeros() == np.isnan(x).sum()
-        np.testing.assert_array_equal(row[0].toArray(), np.where(np.isnan(x), 0.0, x))
-        np.testing.assert_array_equal(row[1].toArray(), np.isnan(x))
+    part = features_part(df, resolve_features(df.schema, "features"), model._weights, model.featureMeans)
+    for (row,), x, vector in zip(df.select(part.numbers).collect(), X, vectors, strict=True):
+        assert type(row) is type(vector)
+        np.testing.assert_array_equal(row.toArray(), np.where(np.isnan(x), model.featureMeans, x))
 
 
 @pytest.mark.parametrize(("column", "value"), [("a", INF), ("label", None), ("label", NAN), ("weight", NAN)], ids=str)
