@@ -1,7 +1,5 @@
 """The features of a table as one vector column, as the models of pyspark.ml score it in the JVM."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,61 +16,43 @@ from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import quoted
 
 VECTOR_COL = "_sparkdml_features"
-PARTS_COL = "_sparkdml_parts"
+OFFSET_COL = "_sparkdml_offset"
+AUGMENTED_COL = "_sparkdml_features_and_offset"
 NAN = float("nan")
 WRAPPED = StructType([StructField("vector", VectorUDT())])
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some numbers of each row, and their coefficients.
+def augmented(rows: DataFrame, offset: str, size: int) -> DataFrame:
+    """The rows with the offset behind the `size` numbers of their vectors; a missing one is NaN there.
 
-    Attributes
-    ----------
-    numbers : a column of vectors, none of them null, or of doubles.
-    weights : (C, size).
+    Sizes are told: of the vectors VectorAssembler would count it by a job, and of what it makes it names every number.
     """
-
-    numbers: Column
-    weights: np.ndarray
-
-
-def assembled(dataset: DataFrame, parts: Sequence[Part]) -> DataFrame:
-    """The table with the numbers of all parts, one after the other, as a column of vectors, `VECTOR_COL`.
-
-    A null among doubles becomes NaN. Sizes are told: of vectors VectorAssembler would count them by a job, and of what
-    it makes it names every number.
-    """
-    sizes = [part.weights.shape[1] for part in parts]
-    if len(parts) == 1:
-        return dataset.withColumn(VECTOR_COL, parts[0].numbers)
-    names = [f"{PARTS_COL}_{i}" for i in range(len(parts))]
-    columns = {name: _sized(part.numbers, name, size) for name, part, size in zip(names, parts, sizes, strict=True)}
-    assembler = VectorAssembler(inputCols=names, outputCol=PARTS_COL, handleInvalid="keep")
-    both = assembler.transform(dataset.withColumns(columns))
-    return both.withColumn(VECTOR_COL, _sized(F.col(PARTS_COL), VECTOR_COL, sum(sizes))).drop(PARTS_COL, *names)
+    parts = rows.withColumns({VECTOR_COL: _sized(VECTOR_COL, size), OFFSET_COL: quoted(offset).cast("double")})
+    both = VectorAssembler(inputCols=[VECTOR_COL, OFFSET_COL], outputCol=AUGMENTED_COL, handleInvalid="keep")
+    whole = both.transform(parts).withColumn(VECTOR_COL, _sized(AUGMENTED_COL, size + 1))
+    return whole.drop(OFFSET_COL, AUGMENTED_COL)
 
 
-def _sized(column: Column, name: str, size: int) -> Column:
-    """A column with the size of its vectors, and nothing else, in its metadata."""
-    return column.alias(name, metadata={"ml_attr": {"num_attrs": size}})
+def _sized(column: str, size: int) -> Column:
+    """A column of vectors with their size, and nothing else, in its metadata."""
+    return quoted(column).alias(column, metadata={"ml_attr": {"num_attrs": size}})
 
 
-def features_part(dataset: DataFrame, columns: Columns, weights: np.ndarray, means: np.ndarray | None) -> Part:
-    """The features of each row, of the weights (C, d), a missing number as the mean of its feature, (d,).
+def feature_vectors(dataset: DataFrame, columns: Columns, size: int, means: np.ndarray | None) -> Column:
+    """The features of each row as one vector, a missing number as the mean of its feature, (size,); no row is null.
 
     Without means it is NaN, and so are in either case all numbers of a row without a vector. Sparse rows stay sparse.
     """
-    size, name = weights.shape[1], columns.features[0]
+    name = columns.features[0]
     if columns.kind == "scalars":
         otherwise = np.full(size, NAN) if means is None else means
         numbers = [quoted(each).cast("double") for each in columns.features]
-        return Part(array_to_vector(F.array(*map(_present_or, numbers, map(F.lit, otherwise.tolist())))), weights)
+        return array_to_vector(F.array(*map(_present_or, numbers, map(F.lit, otherwise.tolist()))))
     if columns.kind == "vector":
         vectors = quoted(name) if means is None else _filled(quoted(name), _literal(means))
     else:
         vectors = _as_vectors(quoted(name), dataset.schema[name].dataType, means)
-    return Part(F.coalesce(vectors, array_to_vector(F.array_repeat(F.lit(NAN), size))), weights)
+    return F.coalesce(vectors, array_to_vector(F.array_repeat(F.lit(NAN), size)))
 
 
 def _literal(numbers: np.ndarray) -> Column:

@@ -294,7 +294,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
 
     def _remedy(self, fit: Fit) -> str:
         """What else, beside more iterations, may help a fit that did not converge."""
-        return "take another solver" if np.isinf(fit.state.gap) else f"tol={fit.solver.tol:g} if that is near enough"
+        return f"tol={fit.solver.tol:g} if that is near enough" if fit.state.gap < 1.0 else "take another solver"
 
     def _pack_arguments(self) -> dict[str, Any]:
         """The keyword arguments of `pack` that the Params make."""

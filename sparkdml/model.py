@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from sparkdml.array_model import KINDS, ArrayModel
 from sparkdml.arrays import require
-from sparkdml.assembly import VECTOR_COL, Part, assembled, features_part
+from sparkdml.assembly import OFFSET_COL, VECTOR_COL, augmented, feature_vectors
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import quoted, require_numeric, resolve_features
 from sparkdml.columns import offset_of
@@ -185,10 +185,10 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
         So does one without its offset.
         """
-        parts = [features_part(dataset, self._input_columns(dataset), self._weights, self.featureMeans)]
+        vectors = feature_vectors(dataset, self._input_columns(dataset), self.numFeatures, self.featureMeans)
+        rows, model = dataset.withColumn(VECTOR_COL, vectors), self
         if offset := offset_of(self):
-            parts.append(Part(quoted(offset).cast("double"), np.ones((len(self._weights), 1))))
-        rows, model = assembled(dataset, parts), self._over(parts)
+            rows, model = augmented(rows, offset, self.numFeatures), self._augmented()
         scorer, score = model.to_pyspark(), self.getOrDefault(self._score) or SCORE_COL
         scorer._set(featuresCol=VECTOR_COL, **{self._score: score})
         scored = scorer.transform(rows)
@@ -199,12 +199,11 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         outputs = {name: F.when(F.col(KNOWN_COL), quoted(name)).alias(name, metadata=described[name]) for name in added}
         return scored.withColumns(outputs).drop(VECTOR_COL, SCORE_COL, KNOWN_COL)
 
-    def _over(self, parts: Sequence[Part]) -> Self:
-        """The model of all the numbers of these parts, to which the offset is one of them."""
-        if len(parts) == 1:
-            return self
+    def _augmented(self) -> Self:
+        """The model to which the offset is one more feature, the last, of coefficient one."""
         model = self.copy()
-        model._weights = np.hstack([part.weights for part in parts])
+        model._weights = np.column_stack([self._weights, np.ones(len(self._weights))])
+        model.featureNames = (*self.featureNames, OFFSET_COL)
         model.clear(model.getParam("offsetCol"))
         return model
 

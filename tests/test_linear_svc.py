@@ -176,5 +176,7 @@ def test_what_cannot_be_is_refused_and_what_is_odd_is_told() -> None:
     near = r"an objective at most 0\.\d+ times itself above .* maxIter=3, or tol=1e-06 .* loss='squaredHinge'"
     with pytest.warns(ConvergenceWarning, match=near):
         LinearSVC(maxIter=3, regParam=1.0).fit(local())
+    with pytest.warns(ConvergenceWarning, match="converged: raise maxIter=0, or take another solver, or loss='squared"):
+        LinearSVC(maxIter=0).fit(local())
     with pytest.raises(StatisticsError, match="rows of the fit"):
         _ = one.summary.accuracy

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from sklearn.linear_model import LinearRegression as LeastSquares
 
 from sparkdml import load_model, pack
-from sparkdml.assembly import features_part
+from sparkdml.assembly import feature_vectors
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.means import PresentSums
 from sparkdml.blocks.schema import resolve_features
@@ -91,8 +91,8 @@ def test_rows_of_every_kind_are_filled_and_stay_of_their_kind(spark: SparkSessio
 
     X[2], vectors[2] = [INF, NAN, 0.0], Vectors.sparse(D, {0: INF, 1: NAN})
     df = spark.createDataFrame(list(zip(vectors, strict=True)), ["features"]).coalesce(1)
-    part = features_part(df, resolve_features(df.schema, "features"), model._weights, model.featureMeans)
-    for (row,), x, vector in zip(df.select(part.numbers).collect(), X, vectors, strict=True):
+    filled = feature_vectors(df, resolve_features(df.schema, "features"), model.numFeatures, model.featureMeans)
+    for (row,), x, vector in zip(df.select(filled).collect(), X, vectors, strict=True):
         assert type(row) is type(vector)
         np.testing.assert_array_equal(row.toArray(), np.where(np.isnan(x), model.featureMeans, x))
 
