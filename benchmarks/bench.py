@@ -32,6 +32,7 @@ from peers.contestants import CONTESTANTS, CORES, Contestant
 from peers.machine import described
 from peers.report import write_report
 from peers.shapes import FULL, QUICK, Shape
+from peers.tables import arrays, objective, write
 
 from sparkdml.jobkit.class_archive import archive_path, make_archive
 
@@ -119,12 +120,12 @@ class Comparison:
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.X, self.y = self.shape.arrays(self.path)
+        self.X, self.y = arrays(self.shape, self.path)
 
     def judged(self, runner: Runner, setting: Any) -> dict[str, Any]:
         """A fit, with its objective."""
         fit = runner.ask(setting)
-        fit["objective"] = self.shape.objective(self.X, self.y, fit.pop("w"), fit.pop("b"))
+        fit["objective"] = objective(self.shape, self.X, self.y, fit.pop("w"), fit.pop("b"))
         return fit
 
     def round(self, names: Sequence[str]) -> None:
@@ -185,7 +186,7 @@ class Comparison:
 def compare(shape: Shape, directory: Path, names: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """The results of one shape."""
     say(f"{shape.name}: {shape.rows:,} x {shape.columns:,}")
-    comparison = Comparison(shape, shape.write(directory), options)
+    comparison = Comparison(shape, write(shape, directory), options)
     for together in ROUNDS:
         if taking := [name for name in together if name in names and CONTESTANTS[name].takes(shape)]:
             comparison.round(taking)

@@ -67,7 +67,7 @@ def main() -> None:
     w = np.full(options.columns, 0.01)
     query, nbytes = Gradient(LOSSES["logistic"], w[:, None], np.zeros(1)), 8.0 * options.rows * options.columns
     with sparkdml.pack(rows, featuresCols=names, numPartitions=CORES) as data:
-        handles = sorted(data._handles.collect(), key=lambda handle: handle.partition)
+        handles = sorted(data._handles.rdd.collect(), key=lambda handle: handle.partition)
         loops = [seconds_of(CORES, bare(handles, w))]
         passes = []
         for _ in range(REPEATS + 2):

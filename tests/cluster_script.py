@@ -111,7 +111,7 @@ def gradient_bits(data: SparkData, depth: int) -> str:
 
 def directories(data: SparkData) -> dict[int, str]:
     """Where the files of each partition are."""
-    handles = data._handles.map(lambda handle: (handle.partition, handle.directory)).collect()
+    handles = data._handles.rdd.map(lambda handle: (handle.partition, handle.directory)).collect()
     return {p: data._moved[p].directory if p in data._moved else directory for p, directory in handles}
 
 

@@ -420,7 +420,7 @@ def test_packed_partitions_vote_however_many_share_a_task(spark: SparkSession, t
 
 def test_statistics_of_packed_partitions_survive_the_loss_of_files(spark: SparkSession) -> None:
     with pack(table(spark), featuresCols=["a", "b"]) as data:
-        shutil.rmtree(data._handles.collect()[3].directory)
+        shutil.rmtree(data._handles.rdd.collect()[3].directory)
         parts = data.partition_statistics
         assert [part.count for part in parts] == [content.rows for content in data.contents]
         whole = combine([((0, p), part) for p, part in enumerate(parts)], 6)[0][1]

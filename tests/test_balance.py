@@ -63,12 +63,12 @@ def test_the_rows_drawn_have_the_ratio_and_are_the_same_again(
         before = {row.label: row.n for row in df.groupBy("label").agg(weight.alias("n")).collect()}
         for label, rate in data.class_rates.items():
             assert rate * before[int(label)] == pytest.approx(weights[label])
-        first = [(each.digest, each.rows) for each in data._handles.collect()]
+        first = [(each.digest, each.rows) for each in data._handles.rdd.collect()]
         assert [(each.digest, each.rows) for each in data._packed.collect()] == first
         if partitioning == "uniform":
             assert np.ptp([rows for _, rows in first]) <= 2
     with pack(df, seed=1, **wanted) as data:
-        assert [(each.digest, each.rows) for each in data._handles.collect()] != first
+        assert [(each.digest, each.rows) for each in data._handles.rdd.collect()] != first
 
 
 @pytest.mark.parametrize("intercept", [-5.0, -2.0, 2.0])

@@ -103,7 +103,7 @@ def test_a_fit_is_that_of_the_rounded_rows(packs: tuple[SparkData, SparkData, Lo
 def test_lost_files_are_packed_again_to_the_same_bits(spark: SparkSession) -> None:
     with pack(table(spark, *numbers(1.0)), featuresCols=NAMES, dtype="float32") as data:
         before = data.run(QUERIES)[1].w.tobytes()
-        shutil.rmtree(data._handles.collect()[1].directory)
+        shutil.rmtree(data._handles.rdd.collect()[1].directory)
         assert data.run(QUERIES)[1].w.tobytes() == before
 
 

@@ -194,6 +194,6 @@ def test_a_lost_partition_is_read_again(spark: SparkSession, directory: Path) ->
     with pack(spark.read.parquet(str(directory)), featuresCols=["d", "f"]) as data:
         estimator = LinearRegression(featuresCols=["d", "f"])
         before = estimator.fit(data)
-        shutil.rmtree(data._handles.map(lambda handle: handle.directory).first())
+        shutil.rmtree(data._handles.rdd.map(lambda handle: handle.directory).first())
         assert estimator.fit(data).coefficients == before.coefficients
         assert len(data._moved) == 1

@@ -147,8 +147,8 @@ def test_lost_files_come_back_to_the_same_bits(spark: SparkSession, caplog: pyte
     query = Gradient(LOSSES["squaredError"], np.ones((1, 1)), np.zeros(1))
     wanted: dict[str, Any] = {"featuresCols": ["x"], "partitioning": "random"}
     with pack(table(spark), **wanted) as data, pack(table(spark), **wanted) as again:
-        (before,), handles = data.run([query]), data._handles.collect()
-        assert [(each.digest, each.order) for each in again._handles.collect()] == [
+        (before,), handles = data.run([query]), data._handles.rdd.collect()
+        assert [(each.digest, each.order) for each in again._handles.rdd.collect()] == [
             (each.digest, each.order) for each in handles
         ]
         shutil.rmtree(handles[1].directory)

@@ -63,6 +63,12 @@ class Contestant(ABC):
     def stop(self) -> None:  # noqa: B027 - most have nothing to do
         """Leave nothing behind."""
 
+    def _arrays(self) -> tuple[Any, np.ndarray]:
+        """All features and labels."""
+        from peers.tables import arrays
+
+        return arrays(self.shape, self.path)
+
 
 TOLERANCES = [float(f"{10.0 ** (-k / 2.0):.0e}") for k in range(2, 21)]  # 0.1, 0.03, 0.01, ...
 
@@ -76,12 +82,16 @@ class OnSpark(Contestant):
     settings = TOLERANCES
     conf: ClassVar[dict[str, str]] = {}
 
-    def _frame(self) -> Any:
+    def _session(self) -> Any:
         from sparkdml.jobkit.session import get_spark
 
         conf = {"spark.master": f"local[{CORES}]", "spark.driver.memory": MEMORY, **self.conf}
-        self.spark = get_spark(type(self).__name__, **conf)
-        self.spark.sparkContext.setLogLevel("ERROR")
+        spark = get_spark(type(self).__name__, **conf)
+        spark.sparkContext.setLogLevel("ERROR")
+        return spark
+
+    def _frame(self) -> Any:
+        self.spark = self._session()
         return self.spark.read.parquet(str(self.path))
 
     def stop(self) -> None:
@@ -97,12 +107,17 @@ class Sparkdml(OnSpark):
     params: ClassVar[dict[str, Any]] = {}
     conf: ClassVar[dict[str, str]] = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
 
-    def prepare(self) -> None:
-        import sparkdml
+    def _session(self) -> Any:
         from sparkdml.jobkit.session import start_workers
 
+        spark = super()._session()
+        start_workers(spark.sparkContext)  # as the jobs do
+        return spark
+
+    def prepare(self) -> None:
+        import sparkdml
+
         df = self._frame()
-        start_workers(self.spark.sparkContext)
         columns = self.shape.data_columns
         given = {"featuresCol": "features"} if columns == ["features"] else {"featuresCols": columns}
         self.data = sparkdml.pack(df, labelCol="label", **given)
@@ -202,6 +217,8 @@ class MllibSgd(OnSpark):
         from pyspark.mllib.linalg import Vectors
         from pyspark.mllib.regression import LabeledPoint
 
+        from peers.tables import objective
+
         columns = self.shape.data_columns
 
         def point(row: Any) -> LabeledPoint:
@@ -214,8 +231,8 @@ class MllibSgd(OnSpark):
         else:
             self.points = wanted.rdd.map(point).cache()
         self.points.count()
-        X, y = self.shape.arrays(self.path)
-        tried = {step: self.shape.objective(X, y, *self._train(20, step)) for step in self.steps}
+        X, y = self._arrays()
+        tried = {step: objective(self.shape, X, y, *self._train(20, step)) for step in self.steps}
         self.step = min(tried, key=lambda each: tried[each])
 
     def _train(self, iterations: int, step: float) -> tuple[np.ndarray, float]:
@@ -249,7 +266,7 @@ class Sklearn(Contestant):
         return shape.logistic
 
     def prepare(self) -> None:
-        self.X, self.y = self.shape.arrays(self.path)
+        self.X, self.y = self._arrays()
 
     def fit(self, setting: float) -> Fitted:
         from sklearn.linear_model import LogisticRegression
@@ -306,7 +323,7 @@ class Vowpal(Contestant):
         return self.shape.regParam
 
     def prepare(self) -> None:
-        X, y = self.shape.arrays(self.path)
+        X, y = self._arrays()
         self.text = Path(tempfile.mkdtemp()) / "rows.txt"
         with open(self.text, "w") as file:
             for i in range(self.shape.rows):

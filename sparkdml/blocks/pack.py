@@ -67,7 +67,8 @@ class Plan:
 class Report:
     """What packing tells of the rows: merged over the partitions, it says whether they can be used.
 
-    `sizes` has how many vectors there are of each size, and the first partition with one.
+    `sizes` has how many vectors there are of each size, and the first partition with one. `handles` are those of the
+    partitions, which whoever reads the report adds.
     """
 
     cells: Cells | None
@@ -75,6 +76,7 @@ class Report:
     rows_seen: int
     sizes: dict[int, tuple[int, int]]
     contents: tuple[Content, ...]
+    handles: tuple[Handle, ...] = ()
 
     @property
     def statistics(self) -> Statistics | None:
@@ -97,6 +99,7 @@ class Report:
             self.rows_seen + other.rows_seen,
             sizes,
             self.contents + other.contents,
+            self.handles + other.handles,
         )
 
 
@@ -181,7 +184,7 @@ def seed_of(key: list[int]) -> np.random.SeedSequence:
 def read_report(handle: Handle) -> Report:
     """What the packing of this partition had to tell; raises FileNotFoundError where its files are gone."""
     report: Report = pickle.loads((Path(handle.directory) / REPORT).read_bytes())
-    return report
+    return replace(report, handles=(handle,))
 
 
 def scratch_directory(name: str, partition: int) -> Path:

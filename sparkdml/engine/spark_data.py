@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cache, cached_property, partial
 from typing import Any
 
-from pyspark import RDD, SparkContext, StorageLevel
+from pyspark import RDD, SparkContext
 from pyspark.sql import DataFrame
 from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
 
@@ -26,6 +26,7 @@ from sparkdml.blocks.store import DTYPES, Handle
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.engine import tasks
 from sparkdml.engine.data import Data, Reading, root
+from sparkdml.engine.handles import Handles
 from sparkdml.engine.report import EMPTY, check_report
 from sparkdml.engine.tasks import Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, tree_aggregate
@@ -41,8 +42,6 @@ from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
 
 logger = logging.getLogger("sparkdml")
 
-TASKS_PER_CORE = 4  # passes over more partitions than this are coalesced
-MAX_TASK_BYTES = 512 << 20  # but never so that a task reads more than this
 DIRECT_BYTES = 4 << 20  # answers of less than this in all need no tree: a shuffle costs more than their transfer
 DRIVER_SHARE = 4  # answers may take one part in so many of what the driver can hold
 
@@ -203,9 +202,9 @@ class SparkData(Data):
             raise DataError(EMPTY)
         self._context: SparkContext = packed.context
         self._packed = packed
-        self._handles = packed.map(tasks.unchanged).persist(StorageLevel.MEMORY_AND_DISK)
-        self._a_pass: RDD | None = self._handles
+        self._handles = Handles(packed)
         self._tasks = self.partitions
+        self._released = False
         self._moved: dict[int, Handle] = {}
         self._rows: dict[int, Rows] = {}
         started = time.perf_counter()
@@ -221,8 +220,8 @@ class SparkData(Data):
             self.feature_names = plan.columns.feature_names(report.cells.columns)
             self.contents = tuple(sorted(report.contents, key=lambda content: content.partition))
             nbytes = sum(content.nbytes for content in report.contents)
-            self._a_pass = self._coalesced(nbytes, tasks_a_pass)
-            self._tasks = self._a_pass.getNumPartitions()
+            self._handles.know(report.handles)
+            self._tasks = min(tasks_a_pass or self._handles.tasks_for(nbytes), self.partitions)
             self._log(nbytes, time.perf_counter() - started)
         except BaseException:
             self.release()
@@ -244,7 +243,8 @@ class SparkData(Data):
 
     @property
     def tasks(self) -> int:
-        self._open()
+        if self._released:
+            raise ReleasedError("these packed data were released: pack the DataFrame again.")
         return self._tasks
 
     def tasks_for(self, queries: Sequence[Query]) -> int:
@@ -267,12 +267,12 @@ class SparkData(Data):
 
     def release(self) -> None:
         """Remove the files and the handles. May be called twice; the data cannot be used afterwards."""
-        if self._a_pass is None:
+        if self._released:
             return
-        self._a_pass = None
+        self._released = True
         try:
             if self._packed_once:
-                self._handles.foreachPartition(partial(tasks.remove, moved=self._moved))
+                self._handles.rdd.foreachPartition(partial(tasks.remove, moved=self._moved))
             else:  # a source that fails would fail again
                 everywhere = self._context.parallelize(range(2 * self._context.defaultParallelism))
                 everywhere.foreachPartition(partial(tasks.remove_named, name=self._name))
@@ -301,7 +301,7 @@ class SparkData(Data):
             depth = 1
         at_most = max(self._driver_bytes // size, 1) if size else self.partitions
         redirected = partial(tasks.redirected, task=task, moved=dict(self._moved))
-        handles = self._open() if count in (None, self.tasks) else self._handles.coalesce(count)
+        handles = self._handles.divided(count or self.tasks)
         nodes = handles.mapPartitions(partial(tasks.merged, task=redirected, count=self.partitions))
         found = self._recover(tree_aggregate(nodes, self.partitions, depth, at_most), task, redirected)
         part = root(found, self.partitions)
@@ -312,7 +312,7 @@ class SparkData(Data):
         """Ask again where files were missing: first at the handles' homes, then by packing those partitions anew."""
         if missing := self._missing(nodes):
             logger.warning("files of %d of %d partitions were not found: trying again", len(missing), self.partitions)
-            again = self._context.runJob(self._handles, redirected, missing)
+            again = self._context.runJob(self._handles.rdd, redirected, missing)
             nodes = combine([*nodes, *again], self.partitions)
         if missing := self._missing(nodes):
             logger.warning("packing %d of %d partitions again", len(missing), self.partitions)
@@ -344,13 +344,6 @@ class SparkData(Data):
                 logger.warning("partition %d came back in another order: sums agree to 1e-12 only", now.partition)
                 self._rows[now.partition] = now
 
-    def _coalesced(self, nbytes: int, wanted: int | None) -> RDD:
-        """The handles in as many partitions as a pass shall have tasks; no data move."""
-        if wanted is None:
-            cores = self._context.defaultParallelism
-            wanted = max(TASKS_PER_CORE * cores, math.ceil(nbytes / MAX_TASK_BYTES))
-        return self._handles.coalesce(wanted) if wanted < self.partitions else self._handles
-
     def _log(self, nbytes: int, seconds: float) -> None:
         megabytes = nbytes / 2**20
         context = {"rows": str(self.statistics.count), "megabytes": f"{megabytes:.1f}", "seconds": f"{seconds:.3f}"}
@@ -367,8 +360,3 @@ class SparkData(Data):
         heap = jvm.java.lang.Runtime.getRuntime().maxMemory()
         conf: Any = self._context._jsc.sc().conf()
         return int(min(heap, conf.getSizeAsBytes("spark.driver.maxResultSize", "1g") or heap)) // DRIVER_SHARE
-
-    def _open(self) -> RDD:
-        if self._a_pass is None:
-            raise ReleasedError("these packed data were released: pack the DataFrame again.")
-        return self._a_pass
