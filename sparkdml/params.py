@@ -107,7 +107,7 @@ class HasPacking(Params):
     """How rows are packed."""
 
     numPartitions: Param[int] = integer(
-        "numPartitions", "number of tasks of a pass; by default as many as the DataFrame has, at most 4 a core.", 1
+        "numPartitions", "number of tasks of a pass; by default as many as the DataFrame has, at most 1 to 4 a core.", 1
     )
     partitioning: Param[str] = Param(
         Params._dummy(),

@@ -75,8 +75,8 @@ def pack(
     featuresCol : a column of vectors (dense, sparse, mixed) or of arrays of numbers.
     featuresCols : numeric columns, instead of `featuresCol`.
     labelCol, weightCol, offsetCol, foldCol : numeric columns; weights are zero or more.
-    numPartitions : the number of tasks of a pass. By default as many as `df` has, but at most 4 a core as long as a
-        task reads no more than 512 MB.
+    numPartitions : the number of tasks of a pass. By default as many as `df` has, but at most 4 a core, in local mode
+        one for each 256 MB that a core reads, as long as a task reads no more than 512 MB.
     handleInvalid : "error"; "skip" to leave out rows with a null, a NaN or an infinity; "mean" to put the weighted mean
         of a feature in place of its nulls and NaNs, which takes one more job, before the one that packs.
     seed : of the order in which the rows of a block are stored, of which rows validate, and of whatever `partitioning`
