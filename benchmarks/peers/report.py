@@ -8,17 +8,20 @@ from typing import Any
 from sparkdml.text import align
 
 OURS = "sparkdml"
-HEADER = ["shape", "contestant", "from", "median s", "min", "max", "times ours", "above the optimum", "passes"]
+HEADER = ["shape", "contestant", "from", "median s", "min", "max", "times ours", "above optimum", "passes", "processor"]
 
 
 def write_report(directory: Path, result: dict[str, Any]) -> str:
     """Write the files anew with the result of one more shape, and return the table.
 
-    Contestants that this run of the shape left out stay: with each fit are those of ours from its own run.
+    Contestants that this run of the shape left out stay: with each fit are those of ours from its own run, and the
+    processor that both had.
     """
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "results.json"
     known = {each["shape"]["name"]: each for each in json.loads(file.read_text())["results"]} if file.exists() else {}
+    for fit in result["fits"].values():
+        fit["processor"] = result["machine"]["processor"]
     before = known.get(result["shape"]["name"])
     if before and before["shape"] == result["shape"]:
         result = result | {"fits": before["fits"] | result["fits"]}
@@ -42,7 +45,7 @@ def table(results: list[dict[str, Any]]) -> str:
                 if kind in fit:
                     rows.append(_row(shape["name"], name, kind, fit))
                 elif kind == "ready":
-                    rows.append([shape["name"], name, kind, fit.get("failed", "")] + [""] * 5)
+                    rows.append([shape["name"], name, kind, fit.get("failed", "")] + [""] * 5 + [fit["processor"]])
         passes = fits[OURS].get("passes", 1)
         memory, product = machine["bandwidth"], machine["gemm"]
         read, flops = shape["nbytes"] / memory, 4.0 * shape["numbers"]
@@ -60,7 +63,7 @@ def _row(shape: str, name: str, kind: str, fit: dict[str, Any]) -> list[str]:
     gap = f"{fit['gap']:.1e}" + ("" if fit["gap"] <= fit["target"] else " (not reached)")
     passes = fit.get("passes", fit.get("iterations", ""))
     times = [f"{each:.2f}" for each in (median, min(seconds), max(seconds))]
-    return [shape, name, kind.replace("_", " "), *times, f"{median / ours:.2f}", gap, str(passes)]
+    return [shape, name, kind.replace("_", " "), *times, f"{median / ours:.2f}", gap, str(passes), fit["processor"]]
 
 
 def _title(shape: dict[str, Any]) -> str:
