@@ -19,7 +19,7 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from sparkdml import pack
-from sparkdml.engine import spark_data
+from sparkdml.engine import tree
 from sparkdml.engine.data import Reading
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ConvergenceWarning
@@ -166,7 +166,7 @@ def unlink_two(data: SparkData) -> dict[str, Any]:
 
 
 def main() -> None:
-    spark_data.DIRECT_BYTES = 0  # small answers go through the tree too
+    tree.DIRECT_BYTES = 0  # small answers go through the tree too
     logging.getLogger("sparkdml").setLevel(logging.INFO)
     quick_start = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     settings = {"spark.master": "local-cluster[2,1,1024]", "spark.default.parallelism": "4"}

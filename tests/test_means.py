@@ -14,6 +14,7 @@ from sparkdml.blocks.block import Block
 from sparkdml.blocks.means import PresentSums
 from sparkdml.blocks.schema import resolve_features
 from sparkdml.classification import LogisticRegression
+from sparkdml.engine import tree
 from sparkdml.errors import DataError
 from sparkdml.regression import LinearRegression, LinearRegressionModel
 
@@ -133,3 +134,18 @@ def test_sums_merge_in_any_grouping_and_keep_their_digits() -> None:
         for each in sums[1:]:
             total = total.merge(each)
         np.testing.assert_allclose(total.mean - 1e9, exact, atol=1e-6)
+
+
+def test_large_sums_are_merged_on_the_way_to_the_same_bits(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    df, chosen = table(spark, "vector")
+    for count in (1, 5, 8):
+        parts = df.repartition(count)
+        with pack(parts, handleInvalid="mean", **chosen) as data:
+            direct = data.means
+        with monkeypatch.context() as small:
+            small.setattr(tree, "DIRECT_BYTES", 0)
+            small.setattr(tree, "driver_bytes", lambda _: 1)
+            with pack(parts, handleInvalid="mean", **chosen) as data:
+                np.testing.assert_array_equal(data.means, direct)

@@ -3,39 +3,18 @@
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
+from pyspark import Row, TaskContext
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.decode import Decoder
 from sparkdml.blocks.worker import freeze_modules
-from sparkdml.errors import DataError
-
-if TYPE_CHECKING:  # workers read this file and have no use for it
-    from pyspark.sql import DataFrame
 
 SCHEMA = "sums binary"
-
-
-def feature_means(selected: "DataFrame", columns: Columns) -> np.ndarray | None:
-    """The weighted means of the features of `select_columns`, (d,), by one job over the rows.
-
-    None where there are no rows or vectors of several sizes, which packing tells better. Raises DataError for a
-    feature without any number.
-    """
-    sums = [pickle.loads(row.sums) for row in selected.mapInArrow(SumPresent(columns, columns.size), SCHEMA).collect()]
-    if len({len(part.weight) for part in sums}) != 1:
-        return None
-    mean: np.ndarray = reduce(PresentSums.merge, sums).mean
-    if (absent := np.flatnonzero(np.isnan(mean))).size:
-        name = columns.feature_names(len(mean))[absent[0]]
-        raise DataError(f"column {name!r} has no number in any row of positive weight, so no mean: leave it out.")
-    return mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +51,21 @@ class PresentSums:
         return np.where(present, self.origin + self.total / np.where(present, self.weight, 1.0), np.nan)
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The sizes of the vectors of some partitions, and the sums where they are all of one size."""
+
+    sizes: frozenset[int] = frozenset()
+    sums: PresentSums | None = None
+
+    def merge(self, other: "Found") -> "Found":
+        """What both have."""
+        sizes = self.sizes | other.sizes
+        if len(sizes) > 1:
+            return Found(sizes)
+        return Found(sizes, self.sums.merge(other.sums) if self.sums and other.sums else self.sums or other.sums)
+
+
 @dataclass(frozen=True)
 class SumPresent:
     """The function of `mapInArrow`: one record a partition; rows that packing will refuse are left out."""
@@ -81,16 +75,23 @@ class SumPresent:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         context = TaskContext.get()
-        decoder = Decoder(self.columns, context.partitionId() if context else 0, self.size, fill=np.nan)
+        partition = context.partitionId() if context else 0
+        decoder = Decoder(self.columns, partition, self.size, fill=np.nan)
         total: PresentSums | None = None
         for batch in batches:
             block = decoder.decode(batch)
             if block.rows:
                 part = PresentSums.of(block, total.origin if total else _origin(block))
                 total = total.merge(part) if total else part
-        if total is not None:
-            yield pa.RecordBatch.from_pydict({"sums": pa.array([pickle.dumps(total)], pa.binary())})
+        found = Found(frozenset([len(total.weight)]), total) if total else Found()
+        yield pa.RecordBatch.from_pydict({"sums": pa.array([pickle.dumps(((0, partition), found))], pa.binary())})
         freeze_modules()
+
+
+def load_node(row: Row) -> tuple[tuple[int, int], Any]:
+    """The record of a partition as a node of the tree in which they are merged."""
+    node: tuple[tuple[int, int], Any] = pickle.loads(row.sums)
+    return node
 
 
 def _origin(block: Block) -> np.ndarray:

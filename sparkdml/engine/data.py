@@ -16,7 +16,7 @@ from sparkdml.blocks.cells import NO_FOLD, Cells
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.stats import Statistics
 from sparkdml.engine.kernels import Kernels
-from sparkdml.engine.tree import Node, combine, height
+from sparkdml.engine.tree import combine, root
 from sparkdml.engine.walks import walk
 from sparkdml.optim.queries import Answer, Describe, EachPartition, LocalEpoch, PerPartition, Query, Sample, array_bytes
 
@@ -241,11 +241,6 @@ def answer(
     return [
         PerPartition((found[i],)) if isinstance(query, EachPartition) else found[i] for i, query in enumerate(queries)
     ]
-
-
-def root(nodes: Sequence[Node], count: int) -> Any:
-    """The value at the root of a tree of `count` partitions."""
-    return dict(nodes)[height(count), 0]
 
 
 FAR_FROM_ZERO = 10.0  # standard deviations from zero at which a mean would cost a Gram matrix two of its digits

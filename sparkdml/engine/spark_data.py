@@ -15,7 +15,6 @@ from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
 
 from sparkdml.blocks.balance import Draw, draw
 from sparkdml.blocks.contents import table_of, told_uneven
-from sparkdml.blocks.means import feature_means
 from sparkdml.blocks.pack import SCHEMA, Plan, Report
 from sparkdml.blocks.parquet_scan import packed_from_files
 from sparkdml.blocks.partitioning import key_columns, moved, ordered
@@ -25,11 +24,12 @@ from sparkdml.blocks.stats import MOMENTS, Statistics
 from sparkdml.blocks.store import DTYPES, Handle
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.engine import tasks
-from sparkdml.engine.data import Data, Reading, root
+from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.handles import Handles
+from sparkdml.engine.means import feature_means
 from sparkdml.engine.report import EMPTY, check_report
 from sparkdml.engine.tasks import Request, Rows, Task
-from sparkdml.engine.tree import Node, combine, tree_aggregate
+from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
 from sparkdml.errors import (
     ColumnTypeError,
     DataError,
@@ -41,9 +41,6 @@ from sparkdml.errors import (
 from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
 
 logger = logging.getLogger("sparkdml")
-
-DIRECT_BYTES = 4 << 20  # answers of less than this in all need no tree: a shuffle costs more than their transfer
-DRIVER_SHARE = 4  # answers may take one part in so many of what the driver can hold
 
 
 def pack(
@@ -282,7 +279,7 @@ class SparkData(Data):
             self._handles.unpersist()
 
     def fits_driver(self, size: int) -> bool:
-        return size <= self._driver_bytes
+        return size <= driver_bytes(self._context)
 
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
         size, count = sum(query.size for query in queries), self.tasks_for(queries)
@@ -297,13 +294,10 @@ class SparkData(Data):
 
         The job has as many tasks as a pass over all rows, or `count`.
         """
-        if size * self.partitions <= DIRECT_BYTES:
-            depth = 1
-        at_most = max(self._driver_bytes // size, 1) if size else self.partitions
         redirected = partial(tasks.redirected, task=task, moved=dict(self._moved))
         handles = self._handles.divided(count or self.tasks)
         nodes = handles.mapPartitions(partial(tasks.merged, task=redirected, count=self.partitions))
-        found = self._recover(tree_aggregate(nodes, self.partitions, depth, at_most), task, redirected)
+        found = self._recover(gather(nodes, self.partitions, depth, size), task, redirected)
         part = root(found, self.partitions)
         self._check_rows(part.rows)
         return part.value
@@ -352,11 +346,3 @@ class SparkData(Data):
         logger.info(message, *shape, extra={"context": context})
         if uneven := told_uneven(self.contents):
             logger.info(uneven)
-
-    @cached_property
-    def _driver_bytes(self) -> int:
-        """How many bytes of answers the driver takes at once."""
-        jvm: Any = self._context._jvm
-        heap = jvm.java.lang.Runtime.getRuntime().maxMemory()
-        conf: Any = self._context._jsc.sc().conf()
-        return int(min(heap, conf.getSizeAsBytes("spark.driver.maxResultSize", "1g") or heap)) // DRIVER_SHARE

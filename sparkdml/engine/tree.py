@@ -7,12 +7,15 @@ partitions alone, never on which task merged it, at what depth, or after how man
 
 import math
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
-from pyspark import RDD
+from pyspark import RDD, SparkContext
 
 Node = tuple[tuple[int, int], Any]  # ((level, index), value with a `merge`)
+
+DIRECT_BYTES = 4 << 20  # nodes of less than this in all need no tree: a shuffle costs more than their transfer
+DRIVER_SHARE = 4  # nodes may take one part in so many of what the driver can hold
 
 
 def combine(nodes: Iterable[Node], count: int) -> list[Node]:
@@ -38,6 +41,21 @@ def height(count: int) -> int:
     (0, 3, 3)
     """
     return max(count - 1, 0).bit_length()
+
+
+def root(nodes: Iterable[Node], count: int) -> Any:
+    """The value at the root of a tree of `count` partitions."""
+    return dict(nodes)[height(count), 0]
+
+
+def gather(nodes: RDD, count: int, depth: int, size: int) -> list[Node]:
+    """Bring an RDD of nodes of about `size` bytes to the driver, not more of them than it can hold.
+
+    They go through `depth` levels of merging, or none where they are small.
+    """
+    if size * count <= DIRECT_BYTES:
+        depth = 1
+    return tree_aggregate(nodes, count, depth, max(driver_bytes(nodes.context) // size, 1) if size else count)
 
 
 def tree_aggregate(nodes: RDD, count: int, depth: int, at_most: int) -> list[Node]:
@@ -72,6 +90,15 @@ def shuffle_widths(tasks: int, count: int, depth: int, at_most: int) -> list[int
     if left > max(at_most, 1):
         widths.append(1 << math.ceil(math.log2(count / max(at_most, 1))))
     return widths
+
+
+@lru_cache(maxsize=1)
+def driver_bytes(context: SparkContext) -> int:
+    """How many bytes of nodes the driver takes at once."""
+    jvm: Any = context._jvm
+    heap = jvm.java.lang.Runtime.getRuntime().maxMemory()
+    conf: Any = context._jsc.sc().conf()
+    return int(min(heap, conf.getSizeAsBytes("spark.driver.maxResultSize", "1g") or heap)) // DRIVER_SHARE
 
 
 def _keyed(node: Node, width: int) -> tuple[int, Node]:
