@@ -46,7 +46,7 @@ class NonDeterministicSourceError(SparkdmlError, RuntimeError):
 
 
 class SessionError(SparkdmlError, RuntimeError):
-    """The Spark session cannot do what is asked, such as one of Spark Connect."""
+    """The Spark session cannot do what is asked, such as one of Spark Connect, or whose workers lack a module."""
 
 
 class ReleasedError(SparkdmlError, RuntimeError):

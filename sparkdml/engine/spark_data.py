@@ -30,6 +30,7 @@ from sparkdml.engine.means import feature_means
 from sparkdml.engine.report import EMPTY, check_report
 from sparkdml.engine.tasks import Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
+from sparkdml.engine.workers import told_missing_modules
 from sparkdml.errors import (
     ColumnTypeError,
     DataError,
@@ -43,6 +44,7 @@ from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
 logger = logging.getLogger("sparkdml")
 
 
+@told_missing_modules()
 def pack(
     df: DataFrame,
     *,
@@ -101,7 +103,7 @@ def pack(
     Raises
     ------
     ColumnError, ColumnTypeError : before any job; `df` is no DataFrame of Spark, or a streaming one.
-    SessionError : `df` is of Spark Connect.
+    SessionError : `df` is of Spark Connect, or the workers' Python lacks a module.
     DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example. With
         dtype="float32" numbers beyond its range, 3.4e38, are of that kind, whatever handleInvalid says.
 
