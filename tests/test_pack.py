@@ -381,12 +381,8 @@ def test_a_source_that_fails_in_one_partition_leaves_nothing(spark: SparkSession
 
 
 def test_a_module_that_the_workers_lack_is_told_in_a_sentence(spark: SparkSession) -> None:
-    def value(row: int) -> float:
-        import not_installed  # type: ignore[import-not-found]
-
-        return float(not_installed.value(row))
-
-    df = spark.range(3).select(F.udf(value, DoubleType())("id").alias("x"), F.col("id").alias("label"))
+    value = F.udf(lambda row: __import__("not_installed").value(row), DoubleType())
+    df = spark.range(3).select(value("id").alias("x"), F.col("id").alias("label"))
     for how in ("error", "mean"):
         with pytest.raises(SessionError, match=r"workers, .*python.*, has no module 'not_installed': install"):
             pack(df, featuresCols=["x"], handleInvalid=how)
