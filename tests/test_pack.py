@@ -27,10 +27,11 @@ from pyspark.sql.types import (
 )
 
 from sparkdml import LocalData, pack
-from sparkdml.engine import tasks
+from sparkdml.engine import report, tasks
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import (
     DataError,
+    DataWarning,
     NonDeterministicSourceError,
     ParamError,
     ReleasedError,
@@ -335,6 +336,15 @@ def test_columns_may_have_any_name(spark: SparkSession, name: str) -> None:
     with pack(df, featuresCols=["other.one", name], labelCol="the label") as data:
         assert data.feature_names == ("other.one", name)
         np.testing.assert_array_equal(data.statistics.mean, [1.5, 1.5, 5.5])
+
+
+def test_a_large_partition_is_warned_of_where_it_was_packed(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "WARN_PARTITION_BYTES", 100)
+    with pytest.warns(DataWarning, match="the largest partition takes") as caught:
+        pack(spark.range(99).selectExpr("1.0 * id AS x", "id AS label"), featuresCols=["x"]).release()
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 # Life and death.

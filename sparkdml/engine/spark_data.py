@@ -44,7 +44,6 @@ from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
 logger = logging.getLogger("sparkdml")
 
 
-@told_missing_modules()
 def pack(
     df: DataFrame,
     *,
@@ -135,16 +134,17 @@ def pack(
     wanted, key = Sampling(sampling, samplingRatio), key_columns(df.schema, partitioning)
     skip = handleInvalid == "skip"
     selected = cache(partial(select_columns, df, columns))  # Spark analyses 100 columns in 0.2 s: not for plain files
-    means = feature_means(selected(), columns) if handleInvalid == "mean" else None
-    drawn = draw(selected(), wanted, labelCol) if wanted else None
-    name = f"sparkdml-{uuid.uuid4().hex[:12]}"
-    plan = Plan(columns, columns.size, skip, seed, name, means, validationFraction, dtype)
-    packed = packed_from_files(df, columns, plan) if partitioning == "as-is" and not drawn else None
-    logger.debug("packing %s", "rows that Spark reads" if packed is None else "straight from Parquet files")
-    if packed is None or (numPartitions or 0) > packed.getNumPartitions():
-        rows = select_columns(df, columns, *key) if key else selected()
-        packed = _packed(_dealt(rows, drawn, partitioning, numPartitions, seed), plan)
-    return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
+    with told_missing_modules():
+        means = feature_means(selected(), columns) if handleInvalid == "mean" else None
+        drawn = draw(selected(), wanted, labelCol) if wanted else None
+        name = f"sparkdml-{uuid.uuid4().hex[:12]}"
+        plan = Plan(columns, columns.size, skip, seed, name, means, validationFraction, dtype)
+        packed = packed_from_files(df, columns, plan) if partitioning == "as-is" and not drawn else None
+        logger.debug("packing %s", "rows that Spark reads" if packed is None else "straight from Parquet files")
+        if packed is None or (numPartitions or 0) > packed.getNumPartitions():
+            rows = select_columns(df, columns, *key) if key else selected()
+            packed = _packed(_dealt(rows, drawn, partitioning, numPartitions, seed), plan)
+        return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
 
 
 def _dealt(rows: DataFrame, drawn: Draw | None, partitioning: str, count: int | None, seed: int) -> DataFrame:
