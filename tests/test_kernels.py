@@ -9,6 +9,7 @@ from problems import ALL_LOSSES, Rows, class_rows, random_features, standardized
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block
+from sparkdml.engine import margins
 from sparkdml.engine.data import LocalData, Reading
 from sparkdml.engine.kernels import KERNELS, Kernels
 from sparkdml.engine.moments import Moments
@@ -374,3 +375,15 @@ def test_numbers_stored_twice_in_a_place_are_their_sum() -> None:
     assert isinstance(expected, GramSums)
     np.testing.assert_array_equal(found.second, expected.second)
     assert twice.nnz == 3  # the caller's matrix is left as it is
+
+
+@pytest.mark.parametrize("columns", [1, 48, 100, 1000, 1001])
+@pytest.mark.parametrize("models", [1, 2, 4])
+def test_rows_times_weights_are_the_same_on_every_processor(
+    columns: int, models: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(columns)
+    X, W = rng.normal(size=(33, columns)), rng.normal(size=(columns, models))
+    for intel in (False, True):
+        monkeypatch.setattr(margins, "_is_intel", lambda intel=intel: intel)
+        np.testing.assert_allclose(margins.times(X, W), X @ W, rtol=0.0, atol=1e-12)

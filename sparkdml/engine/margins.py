@@ -8,8 +8,8 @@ import numpy as np
 from sparkdml.blocks.block import Block, Features
 from sparkdml.optim.losses import Loss
 
-# Where dot products of rows read memory faster than `gemv` and `gemm`: at 100 features 2.3 times as fast, measured on an
-# AMD EPYC. Not on processors of Intel: there they take 1.25 times as long, measured on a Xeon.
+# Where dot products of rows read memory faster than `gemv` and `gemm`: at 100 features 2.3 times as fast, measured on
+# an AMD EPYC. Not on processors of Intel: there they take 1.25 times as long, measured on a Xeon.
 VECDOT_COLUMNS = 3  # up to so many columns of weights,
 VECDOT_FEATURES = 48, 1000  # from so many features a column of weights to so many features
 
