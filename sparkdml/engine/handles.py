@@ -29,20 +29,20 @@ class Handles:
 
     def __init__(self, packed: RDD) -> None:
         self.rdd = packed.map(tasks.unchanged).persist(StorageLevel.MEMORY_AND_DISK)
-        self._context: SparkContext = packed.context
         self._at_driver: list[Handle] | None = None
         self._divided: dict[int, RDD] = {}
 
     def know(self, handles: Sequence[Handle]) -> None:
         """Take over the handles that packing made."""
-        if self._context._jsc.sc().isLocal():
+        context: SparkContext = self.rdd.context
+        if context._jsc.sc().isLocal():
             self.unpersist()
             self._at_driver = sorted(handles, key=lambda handle: handle.partition)
-            self.rdd = self._context.parallelize(self._at_driver, len(self._at_driver))
+            self.rdd = context.parallelize(self._at_driver, len(self._at_driver))
 
     def tasks_for(self, nbytes: int) -> int:
         """How many tasks a pass over all rows has, unless it is told: one a core at least, if partitions allow it."""
-        cores, most = self._context.defaultParallelism, TASKS_PER_CORE
+        cores, most = self.rdd.context.defaultParallelism, TASKS_PER_CORE
         if self._at_driver is not None:  # the cores wait some 8 ms, measured, between a task and the next
             most = min(max(math.ceil(nbytes / (cores * TASK_BYTES)), 1), most)
         return min(max(most * cores, math.ceil(nbytes / MAX_TASK_BYTES)), self.rdd.getNumPartitions())
@@ -64,7 +64,7 @@ class Handles:
             return self.rdd.coalesce(count)
         parts = even_parts([handle.nbytes for handle in self._at_driver], count)
         shares = [self._at_driver[part] for part in parts]
-        return self._context.parallelize(shares, count).mapPartitions(chain.from_iterable)
+        return self.rdd.context.parallelize(shares, count).mapPartitions(chain.from_iterable)
 
 
 def even_parts(sizes: Sequence[int], count: int) -> list[slice]:
