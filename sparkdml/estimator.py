@@ -3,7 +3,6 @@
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -16,20 +15,19 @@ from sparkdml.blocks.cells import NO_FOLD
 from sparkdml.blocks.sampling import Sampling
 from sparkdml.blocks.schema import quoted
 from sparkdml.blocks.stats import Statistics
-from sparkdml.bounds import bounds_of
 from sparkdml.checks import (
     VALIDATES,
     check_packed,
     check_validation,
     column_of,
-    require_coefficients,
     require_room,
     robust_statistics,
     training_statistics,
     warn_skewed,
 )
-from sparkdml.engine.data import Data, Reading, gram_shift
+from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start, minimize_warm
+from sparkdml.engine.null_model import known_null
 from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
 from sparkdml.errors import ColumnError, ConvergenceWarning, ParamError
@@ -38,7 +36,6 @@ from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.solvers import EarlyStopping, Smoothing, Solver, check_admissible, check_aggregation
-from sparkdml.optim.standardize import standardized_problem
 from sparkdml.params import HasInitialModel
 from sparkdml.persistence import Persistable
 from sparkdml.solver_choice import (
@@ -51,6 +48,7 @@ from sparkdml.solver_choice import (
     warm_solver,
 )
 from sparkdml.summary import Metrics, Training
+from sparkdml.training_problem import training_problem
 
 M = TypeVar("M", bound=Transformer)
 Dataset: TypeAlias = DataFrame | Data
@@ -133,20 +131,11 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             return robust_statistics(data, aggregation, label, weight)
         return training_statistics(data, self._held_out, class_weights or {}, label, weight)
 
-    def _problem_of(self, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any) -> Problem:
+    def _problem_of(
+        self, data: Data, loss: Loss, statistics: Statistics, deviation: np.ndarray, **more: Any
+    ) -> Problem:
         """The problem of minimizing a loss, in units of the deviations of the columns, (d,)."""
-        require_coefficients(self, statistics)
-        params = ("regParam", "elasticNetParam", "fitIntercept", "standardization")
-        chosen: dict[str, Any] = {name: self.getOrDefault(name) for name in params if name not in more}
-        problem = standardized_problem(
-            loss,
-            mean=statistics.center[:-1],
-            deviation=deviation,
-            shift=gram_shift(statistics),
-            bounds=bounds_of(self, loss.margins - loss.constants, len(deviation)),
-            **{"label_mean": float(statistics.center[-1]), "offset_mean": statistics.mean_offset, **chosen, **more},
-        )
-        return replace(problem, fold=self._held_out, aggregation=self.getOrDefault("aggregation"))
+        return training_problem(self, data, self._held_out, loss, statistics, deviation, **more)
 
     def _told(self, data: Data, fit: Fit) -> dict[str, Any]:
         """The fields that the `Training` of every family has."""
@@ -264,6 +253,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         problems = with_axes(problems, data, reading)
         fits = self._minimize(list(zip(problems, solvers, warm, strict=True)), data, reading)
         for fit in fits:
+            if (null := known_null(data, fit.problem)) is not None:
+                fit.follow(null)
             if fit.problem.axes is not None:
                 fit.count(data, [axes_query(fit.problem)])
         measure_covariances(fits, kinds, data, reading)

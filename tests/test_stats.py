@@ -40,6 +40,7 @@ def check(found: Statistics, rows: Rows) -> None:
         net = Rows(np.empty((len(V), 0)), rows.label - rows.offset, rows.weight)
         check(found.net, net)
         check(found.net_of_offset, replace(rows, label=net.label, offset=None))
+        np.testing.assert_array_equal(found.offsets, [rows.offset[heavy].min(), rows.offset[heavy].max()])
         assert found.mean_offset == pytest.approx(s @ rows.offset / s.sum(), abs=1e-13)
 
 

@@ -4,7 +4,7 @@ Source: T. Chan, G. Golub, R. LeVeque, Algorithms for Computing the Sample Varia
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sparkdml.blocks.block import Block
 MAX_LABELS, MAX_CLASSES = 256, 8192
 RANGES = np.array([-1.0, 0.0, 1.0, 2.0])  # one label of each range that families tell apart; the third is (0, 1]
 VAST = 1e150  # some digits below the largest number that has a square
+NO_OFFSETS = np.array([np.inf, -np.inf])
 MOMENTS = ("mean", "m2", "low", "high", "vast")  # those that each column has
 
 
@@ -34,6 +35,7 @@ class Statistics:
     ranges : how many labels are negative, zero, positive but at most one, and above one: those of `RANGES`, (4,).
     labels : rows and weight of each label; None above 256 labels, or above 8192 that are whole numbers from 0 on.
     net : those of label - offset, without features; None where there are no offsets.
+    offsets : the smallest and the largest offset, (2,); infinite, and in reverse order, where there are none.
     """
 
     count: int
@@ -48,6 +50,7 @@ class Statistics:
     ranges: np.ndarray
     labels: dict[float, tuple[int, float]] | None
     net: "Statistics | None" = None
+    offsets: np.ndarray = field(default_factory=lambda: NO_OFFSETS)
 
     @classmethod
     def empty(cls, columns: int) -> "Statistics":
@@ -139,6 +142,7 @@ class Statistics:
             self.ranges + other.ranges,
             _merge_labels(self.labels, other.labels),
             self.net.merge(other.net) if self.net and other.net else self.net or other.net,
+            np.array([min(self.offsets[0], other.offsets[0]), max(self.offsets[1], other.offsets[1])]),
         )
 
 
@@ -159,7 +163,8 @@ def _of_chunk(chunk: Block) -> Statistics:
     mean_, m2, low, high = np.column_stack([columns, label])
     concentration = float(np.square(chunk.weights / weight).sum())
     counts = _count_vast(chunk, low, high), int(_nonzeros(chunk)), _count_ranges(chunk.label)
-    return Statistics(count, weight, concentration, mean_, m2, low, high, *counts, labels, net)
+    offsets = NO_OFFSETS if chunk.offset is None else np.array([chunk.offset.min(), chunk.offset.max()])
+    return Statistics(count, weight, concentration, mean_, m2, low, high, *counts, labels, net, offsets)
 
 
 def _net(chunk: Block) -> Block:

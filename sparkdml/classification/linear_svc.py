@@ -1,6 +1,5 @@
 """Linear support vector machines: the estimator and its model."""
 
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -187,7 +186,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         statistics = self._statistics(data, class_weights)
         loss = HINGE_LOSSES[self.getOrDefault("loss")]
         deviation = np.sqrt(statistics.sample_variance[:-1])
-        problem = replace(self._problem_of(loss, statistics, deviation), class_weights=class_weights)
+        problem = self._problem_of(data, loss, statistics, deviation, class_weights=class_weights)
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0 and problem.fit_intercept:
             warn_constant_label(statistics, problem, "an intercept alone is a best model", every_label(self, data))

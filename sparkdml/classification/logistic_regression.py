@@ -1,6 +1,5 @@
 """The estimator of logistic regression."""
 
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -267,7 +266,7 @@ class LogisticRegression(
         statistics = self._statistics(data, class_weights)
         deviation = np.sqrt(statistics.sample_variance[:-1])
         more = {"label_mean": _shares(statistics, classes)} if isinstance(loss, Softmax) else {}
-        problem = replace(self._problem_of(loss, statistics, deviation, **more), class_weights=class_weights)
+        problem = self._problem_of(data, loss, statistics, deviation, class_weights=class_weights, **more)
         if statistics.variance[-1] == 0.0:
             problem = self._of_one_class(statistics, problem, every_label(self, data))
         warn_constant_columns(statistics, problem)

@@ -149,6 +149,11 @@ class Data(ABC):
         """The statistics that took a pass."""
         return {}
 
+    @cached_property
+    def null_models(self) -> dict[Any, Any]:
+        """The models of an intercept alone that took passes, see `engine.null_model`."""
+        return {}
+
     @abstractmethod
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
         """One pass."""

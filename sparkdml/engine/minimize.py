@@ -11,6 +11,7 @@ import numpy as np
 
 from sparkdml.engine.data import DEFAULT_READING, Data, Reading
 from sparkdml.engine.known import known_answers
+from sparkdml.engine.null_model import NullModel
 from sparkdml.errors import DivergenceError
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Query
@@ -36,6 +37,26 @@ class Fit:
     bytes_up: int = 0
     covariance: Covariance = field(default_factory=Covariance)
 
+    @property
+    def queries(self) -> list[Query]:
+        """What the fit asks in the next pass; a start that comes from elsewhere is compared with the origin."""
+        asked = self.solver.queries(self.problem, self.state)
+        return [self.problem.comparison_query(), *asked] if self.problem.foreign else asked
+
+    def advance(self, answers: Sequence[Any]) -> None:
+        """Take the answers of a pass; DivergenceError where the objective is not finite then."""
+        if not self.problem.foreign:
+            return self.step(answers)
+        self.problem = self.problem.compared(answers[0])
+        if self.problem.origin is not None:
+            return self.step(answers[1:])
+        logger.warning(
+            "initialModel fits these rows worse than no coefficients at all, as where columns have changed their "
+            "units: the fit starts without it."
+        )
+        self.state = self.solver.init(self.problem)
+        return None
+
     def step(self, answers: Sequence[Any]) -> None:
         """Take the solver's next step; DivergenceError where the objective is not finite then.
 
@@ -52,8 +73,8 @@ class Fit:
         self.bytes_down += down
         self.bytes_up += up
 
-    def follow(self, before: "Fit") -> None:
-        """Count the passes of the fit that this one went on from, too."""
+    def follow(self, before: "Fit | NullModel") -> None:
+        """Count the passes of what this fit went on from, too."""
         self.passes += before.passes
         self.bytes_down += before.bytes_down
         self.bytes_up += before.bytes_up
@@ -74,11 +95,11 @@ def minimize(fits: Sequence[tuple[Problem, Solver]], data: Data, reading: Readin
     running = [_begun(Fit(problem, solver, solver.init(problem)), data) for problem, solver in fits]
     while pending := [fit for fit in running if fit.state.stop is StopReason.RUNNING]:
         started = time.perf_counter()
-        asked = [fit.solver.queries(fit.problem, fit.state) for fit in pending]
+        asked = [fit.queries for fit in pending]
         answers = iter(data.run([query for queries in asked for query in queries], reading))
         for fit, queries in zip(pending, asked, strict=True):
             fit.count(data, queries)
-            fit.step(list(islice(answers, len(queries))))
+            fit.advance(list(islice(answers, len(queries))))
         _log(pending, len(running), time.perf_counter() - started)
     return running
 
@@ -107,7 +128,7 @@ def continued(fit: Fit) -> Problem:
 
 def _begun(fit: Fit, data: Data) -> Fit:
     """The fit, after its first step where that needs no pass."""
-    known = known_answers(data, fit.solver.queries(fit.problem, fit.state))
+    known = known_answers(data, fit.queries)
     if known is not None:
         fit.step(known)
     return fit

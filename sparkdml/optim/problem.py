@@ -37,6 +37,8 @@ from sparkdml.optim.queries import (
     unpacked,
 )
 
+ENDS = np.array([0.0, 1.0])  # of a line, as steps
+
 
 @dataclass(frozen=True, eq=False)
 class Point:
@@ -78,8 +80,11 @@ class Problem:
     class_weights : multiply the weights of the rows with these labels.
     bounds : of the raw coefficients and intercepts, or None.
     offset_mean : what the margins of the average row have beside those in theta.
+    null : the best constant next to the offsets, and the curvature of the mean loss by it, where they were measured.
     confined : the bounds keep theta from the best constant prediction, at which it would start.
     settled : the start is known to be as good as the minimum, where a solver stops.
+    foreign : the start comes from another fit, perhaps of other units, and may be worse than the origin.
+    reference : F at the origin, where it was compared with that of a foreign start; a scale of objectives.
     sample : the rows that are looked at; None for all.
     """
 
@@ -97,8 +102,11 @@ class Problem:
     class_weights: Mapping[float, float] = field(default_factory=dict)
     bounds: Bounds | None = None
     offset_mean: float = 0.0
+    null: tuple[float, float] | None = None
     confined: bool = False
     settled: bool = False
+    foreign: bool = False
+    reference: float = 0.0
     sample: Sample | None = None
 
     @property
@@ -124,8 +132,14 @@ class Problem:
 
     @property
     def average_hessian(self) -> np.ndarray:
-        """The expected second derivatives of the loss of the average row at the start, (C, C)."""
-        _, z = self.split(self.start)
+        """The expected second derivatives of the loss without coefficients, (C, C).
+
+        They are those of the average row at the origin, where a start from another model does not reach; or, since
+        offsets make rows differ, those that were measured.
+        """
+        if self.null is not None:
+            return np.full((1, 1), self.null[1])
+        _, z = self.split(self.start if self.origin is None else self.origin)
         z[: self.loss.margins - self.loss.constants] += self.offset_mean
         return self.loss.fisher(self.loss.inverse_link(z), z)
 
@@ -167,13 +181,29 @@ class Problem:
         if b is not None and np.any(self.scale):
             c[: len(b)] = b
             c[: w.shape[1]] += self.center @ w
-        return self.starting_at(self.join(w * self.scale[:, None], c))
+        return replace(self.starting_at(self.join(w * self.scale[:, None], c)), foreign=True)
 
     def starting_at(self, theta: np.ndarray) -> "Problem":
         """The same problem, to be begun at theta (n,), or where its box is nearest to that."""
-        return replace(
-            self, start=self.penalty.l1.clip(theta), origin=self.start if self.origin is None else self.origin
-        )
+        origin = self.start if self.origin is None else self.origin
+        return replace(self, start=self.penalty.l1.clip(theta), origin=origin, foreign=False)
+
+    def starting_at_origin(self) -> "Problem":
+        """The same problem, to be begun without coefficients."""
+        return self if self.origin is None else replace(self, start=self.origin, origin=None, foreign=False)
+
+    def comparison_query(self) -> Query:
+        """The query whose answer `line_objectives` turns into F at the origin and at the start."""
+        assert self.origin is not None
+        return self.line_query(self.origin, self.start - self.origin, ENDS)
+
+    def compared(self, answer: LineSums | PerPartition[LineSums]) -> "Problem":
+        """The same problem, begun at the origin if F is lower there than at the start."""
+        assert self.origin is not None
+        at_origin, at_start = self.line_objectives(self.origin, self.start - self.origin, ENDS, answer)
+        if np.isfinite(at_origin) and not at_start <= at_origin:
+            return self.starting_at_origin()
+        return replace(self, foreign=False, reference=float(at_origin) if np.isfinite(at_origin) else 0.0)
 
     def settle(self) -> "Problem":
         """The same problem where the best constant prediction is perfect, so that there is nothing to find."""

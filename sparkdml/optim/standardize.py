@@ -15,6 +15,7 @@ def standardized_problem(
     deviation: np.ndarray,
     label_mean: float | np.ndarray,
     offset_mean: float = 0.0,
+    null: tuple[float, float] | None = None,
     regParam: float,
     elasticNetParam: float,
     fitIntercept: bool,
@@ -36,6 +37,8 @@ def standardized_problem(
     mean, deviation : of each column, weighted, (d,).
     label_mean, offset_mean : the start is the best constant prediction, link(label_mean), at the mean offset; of
         classes, `label_mean` is the share of each.
+    null : the best constant next to the offsets, and the curvature of the mean loss there, where they were found: the
+        start, in place of that prediction.
     regParam, elasticNetParam : of the penalty regParam (a ||v||_1 + (1 - a) / (2 l2_divisor) ||v||^2), where v_j is
         deviation_j w_j with `standardization`, else w_j.
     fitIntercept, standardization : as in pyspark.ml.
@@ -49,6 +52,8 @@ def standardized_problem(
     scale = deviation if centred else np.where(deviation > 0.0, np.hypot(deviation, mean), 0.0)
     unit = deviation if standardization else np.ones_like(deviation)
     best = loss.link(np.asarray(label_mean))[: loss.margins - loss.constants] - offset_mean
+    if null is not None:
+        best = np.array(null[:1])
     average = best if fitIntercept else np.empty(0)
     average = np.append(average, np.full(loss.constants, label_deviation))
 
@@ -71,6 +76,7 @@ def standardized_problem(
             shift,
             bounds=bounds,
             offset_mean=offset_mean,
+            null=null,
             confined=not np.array_equal(inside, start),
         )
 

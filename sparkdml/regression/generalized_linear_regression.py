@@ -220,7 +220,7 @@ class GeneralizedLinearRegression(
         loss, statistics = self._loss(), self._statistics(data)
         check_labels(loss, statistics, column_of(self, data, "label"))
         label = every_label(self, data)
-        problem = self._problem(loss, statistics.net_of_offset if loss.quadratic else statistics, label)
+        problem = self._problem(data, loss, statistics.net_of_offset if loss.quadratic else statistics, label)
         warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0 and problem.fit_intercept:
             problem = _of_one_label(loss, statistics, problem, label)
@@ -229,10 +229,11 @@ class GeneralizedLinearRegression(
         patient = self if quick else self.copy({self.maxIter: MAX_ITERATIONS})
         return problem, patient._solver_for(name, statistics, problem)
 
-    def _problem(self, loss: GeneralizedLinear, statistics: Statistics, label: str) -> Problem:
+    def _problem(self, data: Data, loss: GeneralizedLinear, statistics: Statistics, label: str) -> Problem:
         deviation = np.sqrt(statistics.variance)
         standardize = self._optional("standardization")
         problem = self._problem_of(
+            data,
             loss,
             statistics,
             deviation[:-1],
@@ -296,7 +297,7 @@ def _of_one_label(loss: GeneralizedLinear, statistics: Statistics, problem: Prob
 
     With offsets that differ there is something to find as long as the label has a finite margin.
     """
-    if not loss.link_function.finite(statistics.center[-1]):
+    if not loss.has_margin(statistics.center[-1]):
         return settle_infinite(statistics, problem, label)
     if statistics.net is None:
         warn_constant_label(statistics, problem, "all coefficients are zero", label)

@@ -12,12 +12,12 @@ from pyspark.sql import functions as F
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.schema import quoted
 from sparkdml.blocks.stats import RANGES, Statistics
+from sparkdml.engine.null_model import null_model
 from sparkdml.engine.spark_data import pack
 from sparkdml.errors import DataError, StatisticsError
 from sparkdml.evaluation import total_of
 from sparkdml.optim.losses import GeneralizedLinear
 from sparkdml.optim.queries import GoodnessSums
-from sparkdml.regression.glm_fit import fitted_null
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def glm_metrics(
         names: dict[str, Any] = {"labelCol": label, "weightCol": weight, "offsetCol": offset}
         invalid = "skip" if skip else "error"
         with pack(predictions, featuresCols=[prediction], handleInvalid=invalid, **names) as data:
-            null = fitted_null(data, loss)
+            null = null_model(data, loss, data.statistics).loss * data.statistics.weight
     return GlmMetrics.of(loss, scored.moments.count, scored.goodness, null)
 
 

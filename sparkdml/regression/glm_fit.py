@@ -12,11 +12,9 @@ from sparkdml.optim.losses import GeneralizedLinear
 from sparkdml.optim.penalties import ElasticNet
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Goodness, GoodnessSums
-from sparkdml.optim.solvers import EarlyStopping, Lbfgs
-from sparkdml.optim.standardize import standardized_problem
+from sparkdml.optim.solvers import EarlyStopping
 
 MAX_STAGES = 20  # fits with a penalty in other units each, of which four or five are needed
-NULL_TOL = 1e-10  # of the intercept of the null model, which is not the user's to choose
 
 
 @dataclass
@@ -50,7 +48,7 @@ def minimize_glm(starts: Sequence[Start], data: Data, reading: Reading, tol: flo
     """
     units = [[_null_weight(problem) if _is_penalized(problem) else 1.0] for problem, _, _ in starts]
     begun = [(_in_units(start[0], found[0]), *start[1:]) for start, found in zip(starts, units, strict=True)]
-    fits, nulls = _with_nulls(begun, data, reading)
+    fits, nulls = minimize_warm(begun, data, reading), [_null_problem(problem) for problem, _, _ in begun]
     sums, null_sums = _measured(fits, nulls, data, reading)
     weights = [[each.information / each.weight] for each in sums]
     for _ in range(MAX_STAGES):
@@ -67,20 +65,6 @@ def minimize_glm(starts: Sequence[Start], data: Data, reading: Reading, tol: flo
             weights[i].append(answer.information / answer.weight)
     parts = zip(fits, units, sums, null_sums, strict=True)
     return [GlmFit(**vars(fit), units=found[-1], goodness=each, null=null) for fit, found, each, null in parts]
-
-
-def _with_nulls(starts: Sequence[Start], data: Data, reading: Reading) -> tuple[list[Fit], list[Problem]]:
-    """The fits, and for each the problem without coefficients, whose start is its minimum.
-
-    With offsets the intercept of such a model has to be found too: in the passes of the others.
-    """
-    nulls = [_null_problem(problem) for problem, _, _ in starts]
-    sought = [i for i, problem in enumerate(nulls) if data.has_offset and problem.fit_intercept]
-    extra: list[Start] = [(nulls[i], Lbfgs(tol=NULL_TOL), None) for i in sought]
-    ended = minimize_warm([*starts, *extra], data, reading)
-    for i, fit in zip(sought, ended[len(starts) :], strict=True):
-        nulls[i] = continued(fit)
-    return ended[: len(starts)], nulls
 
 
 def _is_off(units: float, weight: float, tol: float) -> bool:
@@ -153,28 +137,11 @@ def _goodness_query(problem: Problem, theta: np.ndarray) -> Goodness:
 
 
 def _null_problem(problem: Problem) -> Problem:
-    """The problem without coefficients, to be begun at the best constant prediction, at the mean offset."""
+    """The problem without coefficients, to be begun at the best constant prediction, which is its minimum."""
     nothing = np.zeros_like(problem.scale)
-    start = problem.join(nothing[:, None], problem.loss.link(problem.shift[-1:])[0] - problem.offset_mean)
+    constant = problem.loss.link(problem.shift[-1:])[0] - problem.offset_mean
+    if problem.null is not None:
+        constant = np.array(problem.null[:1])
     free = replace(_in_units(problem, 0.0), bounds=None, aggregation=WEIGHTED_MEAN, axes=None)
+    start = problem.join(nothing[:, None], constant)
     return replace(free, penalty=free.penalty.within(-np.inf, np.inf), scale=nothing, start=start, origin=None)
-
-
-def fitted_null(data: Data, loss: GeneralizedLinear) -> float:
-    """sum s l of the best model of an intercept alone, beside the offsets that the data have."""
-    nothing = np.zeros(len(data.feature_names))
-    problem = standardized_problem(
-        loss,
-        mean=nothing,
-        deviation=nothing,
-        label_mean=float(data.statistics.center[-1]),
-        offset_mean=data.statistics.mean_offset if loss.anywhere else 0.0,
-        regParam=0.0,
-        elasticNetParam=0.0,
-        shift=np.append(nothing, 0.0),
-        fitIntercept=True,
-        standardization=False,
-    )
-    (fit,) = minimize([(problem, Lbfgs(tol=NULL_TOL))], data)
-    assert fit.state.point is not None
-    return fit.state.point.loss * data.statistics.weight

@@ -235,7 +235,7 @@ class LinearRegression(
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
         statistics = self._statistics(data).net_of_offset
-        problem = self._problem(statistics)
+        problem = self._problem(data, statistics)
         self._check(statistics, problem, every_label(self, data) + " less its offset" * data.has_offset)
         name = solver_name(self)
         if name == "auto":
@@ -256,11 +256,12 @@ class LinearRegression(
                 f"{self.getOrDefault('elasticNetParam'):g}: it can only have an L2 penalty; set elasticNetParam=0."
             )
 
-    def _problem(self, statistics: Statistics) -> Problem:
+    def _problem(self, data: Data, statistics: Statistics) -> Problem:
         loss, spread = self._loss(), float(np.sqrt(statistics.variance[-1])) or 1.0
         variance = statistics.sample_variance if loss.constants else statistics.variance
         divisor = spread if loss.quadratic else 1.0
-        return self._problem_of(loss, statistics, np.sqrt(variance[:-1]), l2_divisor=divisor, label_deviation=spread)
+        deviation = np.sqrt(variance[:-1])
+        return self._problem_of(data, loss, statistics, deviation, l2_divisor=divisor, label_deviation=spread)
 
     def _remedy(self, fit: Fit) -> str:
         """Where columns can fit most rows exactly, the least objective of Huber's loss has no scale or hardly any."""

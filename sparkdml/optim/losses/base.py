@@ -81,6 +81,10 @@ class Loss(ABC):
         Of a label that is the number of a class, here and in `inverse_link`, the mean is the share of each: (..., C).
         """
 
+    def has_margin(self, mean: float) -> bool:
+        """Whether a finite margin has this expected label."""
+        return True
+
     @abstractmethod
     def inverse_link(self, z: np.ndarray) -> np.ndarray:
         """The expected label given the margins: (..., C) to (...)."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import expit, gammaln, xlog1py, xlogy
+from scipy.special import expit, gammaln, logit, xlog1py, xlogy
 
+from sparkdml.optim.losses.excess import log_excess, power_excess
 from sparkdml.optim.losses.links import Coordinate, OddsLink, Power, saturated_exp
 from sparkdml.optim.losses.logistic import EPS, Logistic
 from sparkdml.optim.losses.squared_error import SquaredError
@@ -127,7 +128,13 @@ class Binomial(Family):
         return link.log_odds(z)
 
     def value(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
-        return self.logistic.value(y, np.asarray(t)[..., None]) + (xlogy(y, y) + xlog1py(1.0 - y, -y))
+        found = self.logistic.value(y, np.asarray(t)[..., None])
+        share = (y > 0.0) & (y < 1.0)
+        if not np.any(share):
+            return found
+        inside = np.where(share, y, 0.5)
+        rare, away = np.minimum(inside, 1.0 - inside), np.asarray(t) - logit(inside)
+        return np.where(share, rare * log_excess(rare, np.where(inside <= 0.5, away, -away)), found)
 
     def slope(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
         return self.logistic.gradient(y, np.asarray(t)[..., None])[..., 0]
@@ -191,13 +198,12 @@ class Tweedie(Positive):
         return (y >= 0.0 if self.power < 2.0 else y > 0.0) & np.isfinite(y)
 
     def value(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
-        p = self.power
-        if p == 1.0:
-            return xlogy(y, y) - y * t + (saturated_exp(t) - y)
-        if p == 2.0:
-            return y * saturated_exp(-t) - 1.0 + (t - np.log(y))
-        label = np.power(y, 2.0 - p) / ((1.0 - p) * (2.0 - p))
-        return label - y * saturated_exp((1.0 - p) * t) / (1.0 - p) + saturated_exp((2.0 - p) * t) / (2.0 - p)
+        p, none = self.power, np.equal(y, 0.0)
+        label = y + none  # any above zero where there is none
+        found = power_excess(p, t - np.log(label))
+        if p != 2.0:
+            found *= label if p == 1.0 else np.power(label, 2.0 - p)
+        return np.where(none, saturated_exp((2.0 - p) * t) / (2.0 - p), found) if np.any(none) else found
 
     def slope(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
         return self.information(t) - y * saturated_exp((1.0 - self.power) * t)
@@ -257,9 +263,14 @@ class NegativeBinomial(Positive):
         return (y >= 0.0) & np.isfinite(y)
 
     def value(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
-        k = self.overdispersion
-        excess = np.logaddexp(0.0, t + np.log(k)) - np.log1p(k * y)  # log of (1 + k mean) / (1 + k y)
-        return xlogy(y, y) - y * t + (y + 1.0 / k) * excess
+        k, none = self.overdispersion, np.equal(y, 0.0)
+        label = y + none
+        poisson, away = 1.0 / (1.0 + k * label), t - np.log(label)  # the share of the variance that is a Poisson one
+        many = poisson < 0.5
+        found = np.where(many, 1.0 / k, label) * log_excess(
+            np.where(many, poisson, 1.0 - poisson), np.where(many, -away, away)
+        )
+        return np.where(none, np.logaddexp(0.0, t + np.log(k)) / k, found) if np.any(none) else found
 
     def slope(self, y: np.ndarray, t: np.ndarray) -> np.ndarray:
         k = self.overdispersion

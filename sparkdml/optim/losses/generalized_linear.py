@@ -107,6 +107,9 @@ class GeneralizedLinear(Loss):
     def link(self, mean: np.ndarray) -> np.ndarray:
         return self.link_function.margin(self.family.inside(np.asarray(mean, float)))[..., None]
 
+    def has_margin(self, mean: float) -> bool:
+        return bool(self.link_function.finite(np.asarray(mean)))
+
     def inverse_link(self, z: np.ndarray) -> np.ndarray:
         return self.link_function.mean(z[..., 0])
 

@@ -14,9 +14,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy.special import erfcx, expit, exprel, log_ndtr, logit, ndtr, ndtri
 
+from sparkdml.optim.losses.excess import LARGEST_EXPONENT
 from sparkdml.optim.losses.logistic import EPS
 
-LARGEST_EXPONENT = 300.0  # exp of more is taken as exp of this, whose square is still finite
 SMALLEST_MARGIN = 1e-50  # of a margin that is divided by, for the same reason
 
 

@@ -46,6 +46,9 @@ class Logistic(Loss):
     def link(self, mean: np.ndarray) -> np.ndarray:
         return logit(np.clip(mean, EPS, 1.0 - EPS))[..., None]
 
+    def has_margin(self, mean: float) -> bool:
+        return 0.0 < mean < 1.0
+
     def inverse_link(self, z: np.ndarray) -> np.ndarray:
         return expit(z[..., 0])
 

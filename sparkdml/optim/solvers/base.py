@@ -24,12 +24,13 @@ class StopReason(StrEnum):
     CONVERGED = "converged"
     PRECISION = "converged to machine precision"
     MAX_ITERATIONS = "maxIter reached"
+    STUCK = "no step lowers the objective"
     VALIDATION = "validation loss stopped improving"
 
     @property
     def converged(self) -> bool:
         """Whether the solver came to its end: the minimum, or where the validation loss stopped improving."""
-        return self not in (StopReason.RUNNING, StopReason.MAX_ITERATIONS)
+        return self not in (StopReason.RUNNING, StopReason.MAX_ITERATIONS, StopReason.STUCK)
 
 
 # What an update rule remembers, as named arrays.
@@ -216,9 +217,11 @@ def _flatten(value: Any, prefix: str) -> list[tuple[str, Any]]:
 def begin(state: S, problem: Problem, point: Point, max_iter: int) -> S:
     """The state at the first point; a start that is already the minimum, known or to the last digit, stops there."""
     stop = StopReason.RUNNING if max_iter > 0 else StopReason.MAX_ITERATIONS
-    if problem.settled or np.array_equal(point.theta - problem.residual(point) / problem.lipschitz, point.theta):
+    state = replace(state, point=point, history=np.array([problem.objective(point)]))
+    still = np.array_equal(point.theta - problem.residual(point) / problem.lipschitz, point.theta)
+    if problem.settled or (still and is_low(problem, state, point, problem.lipschitz, LEFT)):
         stop = StopReason.CONVERGED
-    return replace(state, point=point, history=np.array([problem.objective(point)]), stop=stop)
+    return replace(state, stop=stop)
 
 
 # An objective that falls by less than this, relative to itself, has not changed.
@@ -244,12 +247,57 @@ def smoothness_refusal(problem: Problem) -> str | None:
     return None if problem.loss.smooth else f"needs a smooth loss, not {problem.loss.name!r}; put it inside Smoothing."
 
 
-def is_near(problem: Problem, point: Point, curvature: float, tol: float) -> bool:
+# Shares of the objective at the origin. A fit of labels that are known to so many digits goes on while its objective
+# is above the first, which rounding leaves of squares; where it cannot go on, or may not, the second is perfect too.
+EXACT, PERFECT = 1e-28, 1e-16
+LEFT = 1e-8  # share of the objective that may be left to gain where rounding ends a fit
+
+
+def is_small(problem: Problem, state: State, gap: float, share: float, perfect: float = EXACT) -> bool:
+    """Return whether a gap is at most this share of the objective of the state's best point.
+
+    The objective is a scale that no start inflates: it is at most that of the origin, the best constant prediction.
+    Smaller than any share of it may be what rounding leaves of a perfect fit, or the rounding of the origin itself.
+    """
+    assert state.point is not None
+    origin = problem.start if problem.origin is None else problem.origin
+    rounding = problem.lipschitz / 2.0 * (ROUNDING * float(np.linalg.norm(origin))) ** 2
+    least = max(perfect * max(abs(float(state.history[0])), problem.reference), rounding)
+    with np.errstate(over="ignore"):
+        return bool(gap <= max(share * abs(problem.objective(state.point)), least))
+
+
+def is_low(
+    problem: Problem, state: State, point: Point, curvature: float, share: float, perfect: float = EXACT
+) -> bool:
+    """Return whether ||residual||^2 / (2 curvature), the height above the minimum of a parabola, is a small gap."""
+    with np.errstate(over="ignore"):
+        gap = float(np.sum(np.square(problem.residual(point)))) / (2.0 * curvature)
+    return is_small(problem, state, gap, share, perfect)
+
+
+def at_rest(problem: Problem, state: State, curvature: float) -> StopReason:
+    """Return why a solver stops that finds no lower point: at the minimum but for rounding, or stuck elsewhere."""
+    assert state.point is not None
+    known = curvature if 0.0 < curvature < np.inf else problem.lipschitz
+    low = is_low(problem, state, state.point, known, LEFT, PERFECT)
+    return StopReason.PRECISION if low else StopReason.STUCK
+
+
+def at_limit(problem: Problem, state: State, point: Point, curvature: float, tol: float) -> StopReason:
+    """Return why a solver stops that may not go on: an objective that is zero but for rounding is minimal too."""
+    near = is_near(problem, state, point, curvature, tol, PERFECT)
+    return StopReason.CONVERGED if near else StopReason.MAX_ITERATIONS
+
+
+def is_near(problem: Problem, state: State, point: Point, curvature: float, tol: float, perfect: float = EXACT) -> bool:
     """Whether ||residual|| / curvature, an estimate of the distance to the minimizer, is small.
 
     `curvature` is the smallest that the solver has met, s.y / s.s over its steps; the distance is relative to the
-    way from the origin, so that neither the units of the label nor those of the columns matter.
+    way from the origin, so that neither the units of the label nor those of the columns matter. The gap of the
+    objective must be as small: far from the origin a distance that is relatively short may be a long way down.
     """
     if not np.isfinite(curvature):
         return False
-    return float(np.linalg.norm(problem.residual(point))) <= tol * curvature * problem.way(point.theta)
+    near = float(np.linalg.norm(problem.residual(point))) <= tol * curvature * problem.way(point.theta)
+    return near and is_low(problem, state, point, curvature, tol, perfect)

@@ -13,6 +13,8 @@ from sparkdml.optim.solvers.base import (
     Solver,
     State,
     StopReason,
+    at_limit,
+    at_rest,
     begin,
     curvature_refusal,
     empty,
@@ -92,23 +94,23 @@ class GradientDescent(Solver[GradientDescentState]):
             return _look(problem, replace(begin(state, problem, point, self.max_iter), current=point))
         stands_still = np.allclose(state.trial, state.current.theta, rtol=ROUNDING, atol=0.0)
         if stands_still and not len(state.S):  # the start was the minimum, and no curvature will ever be met
-            return replace(state, stop=StopReason.PRECISION)
+            return replace(state, stop=at_rest(problem, state, state.curvature))
         if _is_accepted(problem, state, point):
             return self._accept(problem, state, point)
         if stands_still:
-            return replace(state, stop=StopReason.PRECISION)
+            return replace(state, stop=at_rest(problem, state, state.curvature))
         return _look(problem, replace(state, steps=state.steps[:1] * _shrinkage(problem, state, point)))
 
     def _accept(self, problem: Problem, state: GradientDescentState, point: Point) -> GradientDescentState:
         state = _measure(problem, state, point)
         state = replace(state, current=point, iterations=state.iterations + 1)
         stop = StopReason.RUNNING
-        if is_near(problem, point, state.curvature, self.tol):
+        if is_near(problem, state, point, state.curvature, self.tol):
             return replace(state, point=point, stop=StopReason.CONVERGED)
         if state.stalled >= PATIENCE:
-            stop = StopReason.PRECISION
+            stop = at_rest(problem, state, state.curvature)
         elif state.iterations >= self.max_iter:
-            stop = StopReason.MAX_ITERATIONS
+            stop = at_limit(problem, state, point, state.curvature, self.tol)
         return replace(_look(problem, state), stop=stop)
 
 

@@ -7,7 +7,17 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, Query
-from sparkdml.optim.solvers.base import Solver, StopReason, begin, empty, is_near, smoothness_refusal
+from sparkdml.optim.solvers.base import (
+    Solver,
+    StopReason,
+    at_limit,
+    at_rest,
+    begin,
+    empty,
+    is_near,
+    is_small,
+    smoothness_refusal,
+)
 from sparkdml.optim.solvers.line_search import BACKTRACKS, SearchState, aimed, is_accepted, moved_to, shortened
 from sparkdml.optim.solvers.quasi_newton import Model, has_curvature, inverse_times, with_pair
 
@@ -82,12 +92,12 @@ class Lbfgs(Solver[LbfgsState]):
 
     def _accept(self, problem: Problem, state: LbfgsState, point: Point) -> LbfgsState:
         state = _remember(problem, state, point)
-        if is_near(problem, point, state.curvature, self.tol):
+        if is_near(problem, state, point, state.curvature, self.tol):
             return replace(state, stop=StopReason.CONVERGED)
         if state.stalled >= PATIENCE:
-            return replace(state, stop=StopReason.PRECISION)
+            return replace(state, stop=at_rest(problem, state, state.curvature))
         if state.iterations >= self.max_iter:
-            return replace(state, stop=StopReason.MAX_ITERATIONS)
+            return replace(state, stop=at_limit(problem, state, point, state.curvature, self.tol))
         aimed_at = _aim(problem, state)
         return replace(state, stop=StopReason.CONVERGED) if _is_low(problem, aimed_at, self.tol) else aimed_at
 
@@ -104,7 +114,8 @@ def _is_low(problem: Problem, state: LbfgsState, tol: float) -> bool:
     height = state.steepest / 2.0 * (tol * problem.way(state.point.theta)) ** 2
     first, before, now = state.history[[0, -2, -1]]
     left = max(-state.expected / 2.0, before - now)
-    return state.stop is StopReason.RUNNING and bool(left <= min(height, tol * (first - now)))
+    low = bool(left <= min(height, tol * (first - now))) and is_small(problem, state, left, tol)
+    return low and state.stop is StopReason.RUNNING
 
 
 def _aim(problem: Problem, state: LbfgsState) -> LbfgsState:
@@ -123,7 +134,7 @@ def _aim(problem: Problem, state: LbfgsState) -> LbfgsState:
 def _forget(problem: Problem, state: LbfgsState) -> LbfgsState:
     """Start again from the plain gradient; where even that leads nowhere, rounding is all that is left."""
     if not len(state.S):
-        return replace(state, stop=StopReason.PRECISION)
+        return replace(state, stop=at_rest(problem, state, state.curvature))
     return _aim(problem, replace(state, S=state.S[:0], Y=state.Y[:0]))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import LineSums
-from sparkdml.optim.solvers.base import State, empty, has_progressed
+from sparkdml.optim.solvers.base import ROUNDING, State, empty, has_progressed
 
 SUFFICIENT_DECREASE = 1e-4
 FLAT = 1e-6  # share of F within which slopes tell of a decrease better than F: Hager and Zhang's epsilon
@@ -46,8 +46,7 @@ S = TypeVar("S", bound=SearchState)
 def aimed(problem: Problem, state: S, direction: np.ndarray) -> S | None:
     """The state that tries a full step along the direction, or None where that does not lead down."""
     assert state.point is not None
-    theta, gradient = state.point.theta, problem.smooth_gradient(state.point)
-    expected = _slope(gradient, direction, theta, problem.penalty.l1.strength)
+    expected = slope_of(problem, state.point, direction)
     if not expected < 0.0:
         return None
     return replace(state, direction=direction, t=1.0, expected=expected, searching=False)
@@ -56,17 +55,18 @@ def aimed(problem: Problem, state: S, direction: np.ndarray) -> S | None:
 def shortened(problem: Problem, state: S, answer: LineSums) -> S | None:
     """The state that tries the best of the shorter steps that a line search looked at, or None where none is good.
 
-    Where F is finite at none of them the search goes on nearer.
+    Where F is finite at none of them, or lower at none, the search goes on nearer, until what is left to gain is lost
+    in rounding.
     """
     assert state.point is not None
     objectives = problem.line_objectives(state.point.theta, state.direction, BACKTRACKS, answer)
-    if not np.any(np.isfinite(objectives)) and np.any(state.direction):
-        nearer = float(BACKTRACKS[-1])
-        return replace(state, direction=nearer * state.direction, expected=nearer * state.expected)
-    bound = problem.objective(state.point) + SUFFICIENT_DECREASE * BACKTRACKS * state.expected
-    admissible = np.where(objectives <= bound, objectives, np.inf)
+    here, nearer = problem.objective(state.point), float(BACKTRACKS[-1])
+    admissible = np.where(objectives <= here + SUFFICIENT_DECREASE * BACKTRACKS * state.expected, objectives, np.inf)
     if not np.any(np.isfinite(admissible)):
-        return None
+        lost = np.any(np.isfinite(objectives)) and nearer * abs(state.expected) <= ROUNDING * abs(here)
+        if lost or not np.any(state.direction):
+            return None
+        return replace(state, direction=nearer * state.direction, expected=nearer * state.expected)
     return replace(state, t=float(BACKTRACKS[np.argmin(admissible)]), searching=False)
 
 
@@ -79,8 +79,7 @@ def is_accepted(problem: Problem, state: SearchState, point: Point) -> bool:
     before, after = problem.objective(state.point), problem.objective(point)
     if after <= before + SUFFICIENT_DECREASE * state.t * state.expected:
         return True
-    gradient = problem.smooth_gradient(point)
-    slope = _slope(gradient, state.direction, point.theta, problem.penalty.l1.strength)
+    slope = slope_of(problem, point, state.direction)
     flat = slope <= (1.0 - 2.0 * SUFFICIENT_DECREASE) * -state.expected
     return bool(flat and after <= before + FLAT * abs(before))
 
@@ -101,7 +100,9 @@ def moved_to(problem: Problem, state: S, point: Point) -> S:
     )
 
 
-def _slope(gradient: np.ndarray, direction: np.ndarray, theta: np.ndarray, l1: np.ndarray) -> float:
-    """The derivative of F along the direction, to first order; what leaves zero pays for it."""
+def slope_of(problem: Problem, point: Point, direction: np.ndarray) -> float:
+    """Return the derivative of F along the direction, to first order; what leaves zero pays for it."""
+    theta, gradient, l1 = point.theta, problem.smooth_gradient(point), problem.penalty.l1.strength
     change = np.where(theta != 0.0, np.sign(theta) * direction, np.abs(direction))
-    return float(gradient @ direction + l1 @ change)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a step that the line search shortens
+        return float(gradient @ direction + l1 @ change)

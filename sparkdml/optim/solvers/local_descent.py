@@ -15,6 +15,8 @@ from sparkdml.optim.solvers.base import (
     Solver,
     State,
     StopReason,
+    at_limit,
+    at_rest,
     begin,
     curvature_refusal,
     empty,
@@ -157,12 +159,12 @@ class LocalDescent(Solver[LocalDescentState]):
             residual=min(residual, state.residual),
             stalled=0 if has_progressed(last, best, state.residual, residual) else state.stalled + 1,
         )
-        if is_near(problem, nearest, new.curvature, self.tol):
+        if is_near(problem, new, nearest, new.curvature, self.tol):
             return replace(new, stop=StopReason.CONVERGED)
         if new.stalled >= (PATIENCE if np.isfinite(new.curvature) else 1):
-            return replace(new, stop=StopReason.PRECISION)
+            return replace(new, stop=at_rest(problem, new, new.curvature))
         if new.iterations >= self.max_iter:
-            return replace(new, stop=StopReason.MAX_ITERATIONS)
+            return replace(new, stop=at_limit(problem, new, nearest, new.curvature, self.tol))
         return _rebase(problem, new, point, _best_step(_steps(problem), objectives, before))
 
 
@@ -221,7 +223,7 @@ def _aim(problem: Problem, state: LocalDescentState, walks: LocalEpochSums, poin
     if state.cautious or not float(face.gradient @ direction) < 0.0:
         direction = _downhill(problem, state) - state.base
     if not np.any(direction):
-        return replace(state, stop=StopReason.PRECISION)
+        return replace(state, stop=at_rest(problem, state, state.curvature))
     return replace(state, direction=direction)
 
 
@@ -292,7 +294,7 @@ def _rebase(problem: Problem, state: LocalDescentState, ahead: Point, t: float) 
 def _start_over(problem: Problem, state: LocalDescentState) -> LocalDescentState:
     """Take a plain step from the best point, without memories; where that was one, rounding is all that is left."""
     if state.cautious:
-        return replace(state, stop=StopReason.PRECISION)
+        return replace(state, stop=at_rest(problem, state, state.curvature))
     return replace(_return(problem, state), S=state.S[:0], Y=state.Y[:0], cautious=True)
 
 

@@ -8,10 +8,19 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, HessianSums, LineSums, Query
-from sparkdml.optim.solvers.base import ROUNDING, Solver, StopReason, begin, smoothness_refusal
+from sparkdml.optim.solvers.base import LEFT, PERFECT, ROUNDING, Solver, StopReason, begin, is_small, smoothness_refusal
 from sparkdml.optim.solvers.coordinate_descent import COORDINATE_TOL, minimize_quadratic
 from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, estimable_matrix, objective_matrix
-from sparkdml.optim.solvers.line_search import BACKTRACKS, SearchState, aimed, is_accepted, moved_to, shortened
+from sparkdml.optim.solvers.line_search import (
+    BACKTRACKS,
+    SearchState,
+    aimed,
+    is_accepted,
+    moved_to,
+    shortened,
+    slope_of,
+)
+from sparkdml.optim.solvers.normal import moved_along
 
 PATIENCE = 3  # iterations without progress that end a fit at machine precision
 CONVEX = 1e-10  # of the expected curvature: a negative one that small is the rounding of none
@@ -19,9 +28,17 @@ CONVEX = 1e-10  # of the expected curvature: a negative one that small is the ro
 
 @dataclass(frozen=True, eq=False)
 class MatrixState(SearchState):
-    """Adds whether the search goes along the gradient, since the matrix led nowhere."""
+    """Adds the end of the search.
+
+    Attributes
+    ----------
+    downhill : whether the search goes along the gradient, since the matrix led nowhere.
+    height : half of what the last step of a matrix was expected to gain to first order, which is the height above the
+        minimum of its model; infinite before that.
+    """
 
     downhill: bool = False
+    height: float = np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +131,12 @@ def aimed_by(problem: Problem, state: S, hessian: np.ndarray, solver: Solver) ->
     if not np.all(np.isfinite(hessian)):
         return downhill_from(problem, state)
     direction = newton_step(problem, state.point, hessian)
+    state = replace(state, height=-slope_of(problem, state.point, direction) / 2.0)
     stop = _reason(problem, state, direction, solver)
+    assert state.point is not None
     if stop is StopReason.CONVERGED and not problem.penalty.has_kinks:
-        return replace(state, stop=stop, point=_last_step(problem, state.point, direction, hessian))
+        # known and short, the last step squares the error without a pass
+        return replace(state, stop=stop, point=moved_along(problem, state.point, direction, hessian))
     if stop is not StopReason.RUNNING:
         return replace(state, stop=stop)
     return aimed(problem, state, direction) or downhill_from(problem, state)
@@ -129,24 +149,13 @@ def _reason(problem: Problem, state: MatrixState, direction: np.ndarray, solver:
         return state.stop
     with np.errstate(over="ignore"):  # of a step that the line search shortens
         near = np.linalg.norm(direction) <= solver.tol * problem.way(state.point.theta)
-    if near:
+    if near and is_small(problem, state, state.height, solver.tol):
         return StopReason.CONVERGED
-    vanished = state.history[-1] <= ROUNDING * state.history[0]  # as of classes that a plane separates
-    if vanished or state.stalled >= PATIENCE:
+    if state.history[-1] <= ROUNDING * state.history[0]:  # as of classes that a plane separates
         return StopReason.PRECISION
+    if state.stalled >= PATIENCE:
+        return _at_rest(problem, state)
     return StopReason.MAX_ITERATIONS if state.iterations >= solver.max_iter else StopReason.RUNNING
-
-
-def _last_step(problem: Problem, point: Point, direction: np.ndarray, hessian: np.ndarray) -> Point:
-    """Where the last step ends: it is known and short, and squares the error without a pass; the rest by the model."""
-    change = hessian @ direction
-    gradient = point.gradient + change
-    return Point(
-        theta=point.theta + direction,
-        loss=point.loss + float(direction @ (point.gradient + change / 2.0)),
-        gradient=gradient,
-        slope=gradient[-len(point.slope) :] if problem.fit_intercept else point.slope,
-    )
 
 
 def newton_step(problem: Problem, point: Point, hessian: np.ndarray) -> np.ndarray:
@@ -179,9 +188,14 @@ def downhill_from(problem: Problem, state: S) -> S:
     """Search along the plain gradient; where even that leads nowhere, rounding is all that is left."""
     assert state.point is not None
     if state.downhill or state.stop is not StopReason.RUNNING:
-        return replace(state, stop=StopReason.PRECISION)
+        return replace(state, stop=_at_rest(problem, state))
     gradient = problem.smooth_gradient(state.point)
     step = 1.0 / _curvature(problem, state.point, gradient)
     direction = problem.penalty.l1.prox(state.point.theta - step * gradient, step) - state.point.theta
     found = aimed(problem, replace(state, downhill=True), direction)
-    return found or replace(state, stop=StopReason.PRECISION)
+    return found or replace(state, stop=_at_rest(problem, state))
+
+
+def _at_rest(problem: Problem, state: MatrixState) -> StopReason:
+    """Return why no lower point is found: only rounding is left of the way, or the search is stuck."""
+    return StopReason.PRECISION if is_small(problem, state, state.height, LEFT, PERFECT) else StopReason.STUCK

@@ -12,7 +12,18 @@ from sparkdml.optim.aggregation import AGGREGATIONS, ROBUST
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query
 from sparkdml.optim.schedules import SCHEDULES, named_schedule
-from sparkdml.optim.solvers.base import ROUNDING, Memory, Solver, State, StopReason, begin, empty, is_near
+from sparkdml.optim.solvers.base import (
+    ROUNDING,
+    Memory,
+    Solver,
+    State,
+    StopReason,
+    at_limit,
+    at_rest,
+    begin,
+    empty,
+    is_near,
+)
 from sparkdml.optim.updates import Rule, named_rule, state_arrays, state_from_arrays
 
 LEARNING_RATES = (*SCHEDULES, *ADAPTIVE)
@@ -153,7 +164,7 @@ class RuleDescent(Solver[RuleDescentState]):
         """Look from `current` again, by the step size that has just changed, or with no memory of the way there."""
         assert state.current is not None
         if np.allclose(state.trial, state.current.theta, rtol=ROUNDING, atol=0.0):
-            return replace(state, stop=StopReason.PRECISION)
+            return replace(state, stop=at_rest(problem, state, state.curvature))
         if forget:
             state = replace(state, rule=self._no_memory(problem, state.current))
         return replace(state, trial=self._move(problem, state)[0])
@@ -184,10 +195,10 @@ class RuleDescent(Solver[RuleDescentState]):
             history=np.append(state.history, objective),
             curvature=min(state.curvature, sy / float(s @ s)) if sy > 0.0 else state.curvature,
         )
-        if is_near(problem, point, state.curvature, self.tol):
+        if is_near(problem, state, point, state.curvature, self.tol):
             return replace(state, point=point, stop=StopReason.CONVERGED)
         if state.iterations >= self.max_iter:
-            return replace(state, stop=StopReason.MAX_ITERATIONS)
+            return replace(state, stop=at_limit(problem, state, point, state.curvature, self.tol))
         return replace(state, trial=self._move(problem, state)[0])
 
     def _move(self, problem: Problem, state: RuleDescentState) -> tuple[np.ndarray, Memory]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, Query
-from sparkdml.optim.solvers.base import ROUNDING, Solver, State, StopReason
+from sparkdml.optim.solvers.base import LEFT, PERFECT, ROUNDING, Solver, State, StopReason, is_small
 from sparkdml.optim.solvers.lbfgs import Lbfgs
 from sparkdml.optim.solvers.newton import Newton
 
@@ -203,8 +203,11 @@ class Smoothing(Solver[SmoothingState]):
         stop = StopReason.RUNNING
         if objective - bound <= self.tol * objective:
             stop = StopReason.CONVERGED
-        elif state.width < NARROWEST * state.history[0] or objective - bound <= ROUNDING * objective:
+        elif objective - bound <= ROUNDING * objective:
             stop = StopReason.PRECISION
+        elif state.width < NARROWEST * state.history[0]:
+            closed = is_small(problem, replace(state, point=point), objective - bound, max(self.tol, LEFT), PERFECT)
+            stop = StopReason.PRECISION if closed else StopReason.STUCK
         elif state.iterations >= self.max_iter:
             stop = StopReason.MAX_ITERATIONS
         history = state.history

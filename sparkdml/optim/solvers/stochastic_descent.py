@@ -172,7 +172,7 @@ class StochasticDescent(Solver[StochasticDescentState]):
         model, gradient = Model.of(state.S, state.Y, problem.lipschitz), problem.smooth_gradient(point)
         left = model.decrease(point.theta, gradient, problem.penalty.l1)
         enough = left <= self.tol * problem.objective(point)
-        return enough or is_near(problem, point, state.curvature, self.tol)
+        return enough or is_near(problem, state, point, state.curvature, self.tol)
 
     def _back_off(self, problem: Problem, state: StochasticDescentState, objective: float) -> StochasticDescentState:
         assert state.point is not None
