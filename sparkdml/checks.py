@@ -1,4 +1,4 @@
-"""What is looked at in packed data before and after a fit: what is refused, and what is warned of."""
+"""What is looked at in packed data before a fit: what is refused, and what is warned of."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,7 @@ from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ColumnError, DataError, DataWarning, ParamError, SolverError
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.problem import Problem
-from sparkdml.optim.solvers import Solver, State
-from sparkdml.optim.solvers.local_descent import SKEWED
+from sparkdml.optim.solvers import Solver
 
 SMALLEST = float(np.finfo(float).tiny)  # below it a float64 has fewer digits
 LOST = 8 * np.finfo(float).eps  # standard deviations of less than this share of the mean are some steps of float64
@@ -264,17 +263,6 @@ def require_matrix(data: Data, size: int, what: str) -> None:
         )
 
 
-def warn_skewed(state: State) -> None:
-    """Warn where walks of the partitions had to be steered far from where their own rows lead."""
-    cosine = getattr(getattr(state, "inner", state), "cosine", 1.0)
-    if cosine < SKEWED:
-        warn_data(
-            "the partitions are skewed: the smallest cosine between a partition's gradient and the mean is "
-            f"{cosine:.2f}; solver='local-sgd' corrects for it in more passes, which partitioning='random' or "
-            "'stratified' saves."
-        )
-
-
 def warn_constant_columns(statistics: Statistics, problem: Problem) -> None:
     """Warn of columns that are kept at zero although they could stand in for the intercept that is not there."""
     constant = np.flatnonzero(problem.scale == 0.0)
@@ -295,22 +283,6 @@ def warn_constant_label(statistics: Statistics, problem: Problem, so: str, label
     if problem.confined:
         so = "only the bounds keep the coefficients from zero"
     warn_data(f"{label} is {statistics.center[-1]:g}: {so}.")
-
-
-def warn_separated(statistics: Statistics, problem: Problem, loss: float) -> None:
-    """Warn of classes that a plane separates, given the mean log loss of a fit: without a penalty nothing holds it.
-
-    A row on the wrong side alone costs log 2. With offsets it need not be a plane that separates, and labels between 0
-    and 1 may be fitted as well as that.
-    """
-    free = not problem.penalty.has_l1 and not np.any(problem.penalty.l2.strength)
-    whole = all(label == int(label) for label in statistics.labels or [0.5])
-    mixed = statistics.net is None and statistics.variance[-1] > 0.0
-    if free and whole and mixed and loss * statistics.count < np.log(2.0):
-        warn_data(
-            "a plane separates the classes, so that without a penalty the coefficients grow with every iteration: "
-            "they tell the side of a row, but no probabilities; set regParam above 0."
-        )
 
 
 def warn_one_class(statistics: Statistics, label: str) -> None:

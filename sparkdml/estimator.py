@@ -1,6 +1,5 @@
 """What the estimators share: from a DataFrame, or packed data, and Params to fitted models."""
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
@@ -23,14 +22,14 @@ from sparkdml.checks import (
     require_room,
     robust_statistics,
     training_statistics,
-    warn_skewed,
 )
+from sparkdml.diagnostics import measure_separation, warn_skewed, warn_unconverged
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start, minimize_warm
 from sparkdml.engine.null_model import known_null
 from sparkdml.engine.robust import axes_query, exact_points, with_axes
 from sparkdml.engine.spark_data import SparkData, pack
-from sparkdml.errors import ColumnError, ConvergenceWarning, ParamError
+from sparkdml.errors import ColumnError, ParamError
 from sparkdml.inference import CLASSICAL, check_errors, check_room, measure_covariances, wanted_errors
 from sparkdml.optim.aggregation import ROBUST, WEIGHTED_MEAN
 from sparkdml.optim.losses import Loss
@@ -162,7 +161,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     def _create_model(self, data: Data, fit: Fit, point: Point) -> M:
         """The model of a finished fit, with its summary; `point` has the sums over all rows where the fit ended."""
         training = self._training(data, fit)
-        self._warn(data.statistics_for(fit.problem.fold, fit.problem.class_weights), fit, point)
+        self._warn(data, data.statistics_for(fit.problem.fold, fit.problem.class_weights), fit, point)
         w, b = self._raw(data, fit)
         names, means = data.feature_names, getattr(data, "means", None)
         model = self._adopt(self._model_class(w, b, names, None, means))
@@ -258,6 +257,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             if fit.problem.axes is not None:
                 fit.count(data, [axes_query(fit.problem)])
         measure_covariances(fits, kinds, data, reading)
+        measure_separation(fits, data, reading)
         ended = zip(estimators, fits, exact_points(fits, data, reading), strict=True)
         return [estimator._create_model(data, fit, point) for estimator, fit, point in ended]
 
@@ -270,18 +270,10 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         model._resetUid(self.uid)
         return self._copyValues(model)
 
-    def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
+    def _warn(self, data: Data, statistics: Statistics, fit: Fit, point: Point) -> None:
         """Warn where the solver did not converge, and where partitions are skewed that it has to hold together."""
         warn_skewed(fit.state)
-        if not fit.state.stop.converged:
-            above, solver = fit.state.gap, getattr(fit.solver, "inner", fit.solver)
-            told = f", with an objective at most {above:.2g} times itself above its minimum" if above < 1.0 else ""
-            warnings.warn(
-                f"solver={fit.solver.name!r} stopped after {fit.state.iterations} iterations before it converged"
-                f"{told}: raise maxIter={solver.max_iter}, or {self._remedy(fit)}.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        warn_unconverged(fit, self._remedy(fit))
 
     def _remedy(self, fit: Fit) -> str:
         """What else, beside more iterations, may help a fit that did not converge."""

@@ -16,11 +16,11 @@ from sparkdml.checks import (
     settle_infinite,
     warn_constant_columns,
     warn_one_class,
-    warn_separated,
 )
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.columns import offset_of
+from sparkdml.diagnostics import warn_separated
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
 from sparkdml.errors import ParamError
@@ -343,9 +343,9 @@ class LogisticRegression(
             return MulticlassMetrics(statistics.count, statistics.weight, _shares(statistics, classes), loss)
         return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), loss)
 
-    def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
-        super()._warn(statistics, fit, point)
-        warn_separated(statistics, fit.problem, point.loss)
+    def _warn(self, data: Data, statistics: Statistics, fit: Fit, point: Point) -> None:
+        super()._warn(data, statistics, fit, point)
+        warn_separated(statistics, fit, data.feature_names, point.loss)
 
     @property
     def _model_class(self) -> type[LogisticRegressionModel]:

@@ -15,6 +15,7 @@ from sparkdml.engine.null_model import NullModel
 from sparkdml.errors import DivergenceError
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.queries import Query
+from sparkdml.optim.separation import Separation
 from sparkdml.optim.solvers import Solver, State, StopReason, check_admissible
 from sparkdml.optim.solvers.covariance import Covariance
 
@@ -25,8 +26,8 @@ logger = logging.getLogger("sparkdml")
 class Fit:
     """One model on its way: its problem, its solver, where the solver stands, and the passes it took part in.
 
-    `bytes_down` and `bytes_up` are what its own queries and their answers took, see `Traffic`. `covariance` is noted
-    after the end, where it is known.
+    `bytes_down` and `bytes_up` are what its own queries and their answers took, see `Traffic`. `covariance` and the
+    what its labels are `separated` by are noted after the end, where they are known.
     """
 
     problem: Problem
@@ -36,6 +37,7 @@ class Fit:
     bytes_down: int = 0
     bytes_up: int = 0
     covariance: Covariance = field(default_factory=Covariance)
+    separated: list[Separation] = field(default_factory=list)
 
     @property
     def queries(self) -> list[Query]:

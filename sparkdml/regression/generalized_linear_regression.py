@@ -16,8 +16,8 @@ from sparkdml.checks import (
     settle_infinite,
     warn_constant_columns,
     warn_constant_label,
-    warn_separated,
 )
+from sparkdml.diagnostics import warn_perfect, warn_separated
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.minimize import Fit, Start
 from sparkdml.errors import DataError
@@ -262,10 +262,16 @@ class GeneralizedLinearRegression(
             fit.problem.loss, data.statistics_for(fit.problem.fold).count, fit.goodness, fit.null.value
         )
 
-    def _warn(self, statistics: Statistics, fit: Fit, point: Point) -> None:
-        super()._warn(statistics, fit, point)
-        if self.getOrDefault("family") == "binomial":
-            warn_separated(statistics, fit.problem, point.loss)
+    def _warn(self, data: Data, statistics: Statistics, fit: Fit, point: Point) -> None:
+        super()._warn(data, statistics, fit, point)
+        loss = point.loss if self.getOrDefault("family") == "binomial" else None
+        warn_separated(statistics, fit, data.feature_names, loss)
+        if statistics.variance[-1] > 0.0:
+            assert isinstance(fit, GlmFit) and isinstance(fit.problem.loss, GeneralizedLinear)
+            mean = np.array([statistics.center[-1]])
+            warn_perfect(
+                fit.goodness.value / fit.goodness.weight, float(fit.problem.loss.family.relative_square(mean)[0])
+            )
 
     @property
     def _model_class(self) -> type["GeneralizedLinearRegressionModel"]:

@@ -13,6 +13,7 @@ from pyspark.ml.regression import RegressionModel, Regressor
 from sparkdml.arrays import require
 from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import every_label, warn_constant_columns, warn_constant_label
+from sparkdml.diagnostics import warn_perfect
 from sparkdml.engine.data import Data
 from sparkdml.engine.minimize import Fit
 from sparkdml.errors import DataError, ParamError
@@ -292,6 +293,11 @@ class LinearRegression(
                 f"{label} is {statistics.center[-1]:g}, so its standard deviation is zero: without an intercept "
                 "the model cannot be regularized; set regParam=0 or fitIntercept=True."
             )
+
+    def _warn(self, data: Data, statistics: Statistics, fit: Fit, point: Point) -> None:
+        super()._warn(data, statistics, fit, point)
+        if statistics.variance[-1] > 0.0:
+            warn_perfect(point.loss, float(statistics.center[-1] ** 2 + statistics.variance[-1]))
 
     def _known_constants(self, model: Any, problem: Problem) -> np.ndarray:
         return np.array([model.scale] * (problem.loss.constants if model._loss().constants else 0))

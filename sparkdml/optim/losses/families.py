@@ -64,6 +64,10 @@ class Family(ABC):
         """What `bend` is expected to be of a label with this mean."""
 
     @abstractmethod
+    def relative_square(self, mean: np.ndarray) -> np.ndarray:
+        """mean^2 / V(mean): of a label that is a small share off its mean, the unit deviance over the squared share."""
+
+    @abstractmethod
     def inside(self, mean: np.ndarray) -> np.ndarray:
         """The nearest mean that has a margin: labels may all lie at the end of their range, means not."""
 
@@ -102,6 +106,9 @@ class Gaussian(Family):
 
     def information(self, t: np.ndarray) -> np.ndarray:
         return np.ones_like(t)
+
+    def relative_square(self, mean: np.ndarray) -> np.ndarray:
+        return np.square(mean)
 
     def inside(self, mean: np.ndarray) -> np.ndarray:
         return np.asarray(mean, float)
@@ -145,6 +152,9 @@ class Binomial(Family):
     def information(self, t: np.ndarray) -> np.ndarray:
         return self.logistic.hessian(np.zeros(()), np.asarray(t)[..., None])[..., 0, 0]
 
+    def relative_square(self, mean: np.ndarray) -> np.ndarray:
+        return mean / (1.0 - mean)
+
     def inside(self, mean: np.ndarray) -> np.ndarray:
         return np.clip(mean, EPS, 1.0 - EPS)
 
@@ -160,6 +170,9 @@ class Positive(Family):
 
     def coordinate(self, link: Power, z: np.ndarray) -> Coordinate:
         return link.log_means(z)
+
+    def relative_square(self, mean: np.ndarray) -> np.ndarray:
+        return self.information(np.log(mean))
 
     def inside(self, mean: np.ndarray) -> np.ndarray:
         return np.maximum(mean, EPS)

@@ -65,6 +65,9 @@ class Softmax(Loss):
         z = np.log(np.maximum(mean, EPS))
         return z - z.mean(axis=-1, keepdims=True)
 
+    def has_margin(self, mean: float) -> bool:
+        return False
+
     def inverse_link(self, z: np.ndarray) -> np.ndarray:
         return softmax(z, axis=-1)
 
