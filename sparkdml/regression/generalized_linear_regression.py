@@ -284,9 +284,11 @@ MAX_ITERATIONS = 100  # of solvers whose iterations are cheaper than those of py
 def _off_zero(problem: Problem, statistics: Statistics, label: str) -> Problem:
     """Without an intercept, the problem to be begun where the average row has the mean label: zero has no mean.
 
+    Offsets may give every row one.
+
     DataError where all labels are zero, to which coefficients may come as near as they like.
     """
-    if problem.fit_intercept:
+    if problem.fit_intercept or _has_means(problem, statistics):
         return problem
     if statistics.variance[-1] == 0.0 == statistics.center[-1]:
         raise DataError(
@@ -296,6 +298,11 @@ def _off_zero(problem: Problem, statistics: Statistics, label: str) -> Problem:
     way = statistics.center[:-1] * problem.inverse_scale
     margin = float(problem.loss.link(statistics.center[-1:])[0, 0])
     return problem.starting_at(way * margin / (float(way @ way) or 1.0))
+
+
+def _has_means(problem: Problem, statistics: Statistics) -> bool:
+    """Whether the offsets alone give every row a mean."""
+    return statistics.net is not None and bool(np.all(problem.loss.valid(statistics.offsets[:, None])))
 
 
 def _of_one_label(loss: GeneralizedLinear, statistics: Statistics, problem: Problem, label: str) -> Problem:

@@ -20,7 +20,8 @@ def power_excess(power: float, r: np.ndarray) -> np.ndarray:
     array([0.00000000e+00, 5.00000000e-19, 7.18281828e-01])
     """
     a, b = 2.0 - power, 1.0 - power
-    r = np.asarray(r, float)
+    largest = LARGEST_EXPONENT / max(abs(a), abs(b), 1.0)  # of both exponents at once, or the smaller could outgrow
+    r = np.clip(r, -largest, largest)
     found = np.asarray(_growth(a, r) - _growth(b, r))
     near = np.abs(r) < POWER_SMALL / max(abs(a), abs(b), 1.0)
     found[near] = _power_series(a, b, r[near])
@@ -29,7 +30,7 @@ def power_excess(power: float, r: np.ndarray) -> np.ndarray:
 
 def _growth(a: float, r: np.ndarray) -> np.ndarray:
     """(exp(a r) - 1) / a, and its limit r for a = 0."""
-    return np.expm1(np.minimum(a * r, LARGEST_EXPONENT)) / a if a else r
+    return np.expm1(a * r) / a if a else r
 
 
 def _power_series(a: float, b: float, r: np.ndarray) -> np.ndarray:

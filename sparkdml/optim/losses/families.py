@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit, gammaln, logit, xlog1py, xlogy
 
-from sparkdml.optim.losses.excess import log_excess, power_excess
+from sparkdml.optim.losses.excess import LARGEST_EXPONENT, log_excess, power_excess
 from sparkdml.optim.losses.links import Coordinate, OddsLink, Power, saturated_exp
 from sparkdml.optim.losses.logistic import EPS, Logistic
 from sparkdml.optim.losses.squared_error import SquaredError
@@ -169,7 +169,13 @@ class Positive(Family):
     positive = True
 
     def coordinate(self, link: Power, z: np.ndarray) -> Coordinate:
-        return link.log_means(z)
+        at = link.log_means(z)
+        return at._replace(value=np.clip(at.value, -self.largest, self.largest))
+
+    @property
+    def largest(self) -> float:
+        """Of the logarithm of a mean: what is beyond counts as this, so that no power of a mean overflows."""
+        return LARGEST_EXPONENT
 
     def relative_square(self, mean: np.ndarray) -> np.ndarray:
         return self.information(np.log(mean))
@@ -206,6 +212,10 @@ class Tweedie(Positive):
     def dispersed(self) -> bool:  # type: ignore[override]
         """A count has the variance that is its mean."""
         return self.power != 1.0
+
+    @property
+    def largest(self) -> float:
+        return LARGEST_EXPONENT / max(abs(self.power - 1.0), 1.0)
 
     def domain(self, y: np.ndarray) -> np.ndarray:
         return (y >= 0.0 if self.power < 2.0 else y > 0.0) & np.isfinite(y)

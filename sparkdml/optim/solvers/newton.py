@@ -79,8 +79,7 @@ class Newton(Solver[NewtonState]):
             assert state.point is not None
             return [problem.line_query(state.point.theta, state.direction, BACKTRACKS)]
         theta = problem.start if state.point is None else state.trial
-        asked: list[Query] = [problem.gradient_query(theta), problem.hessian_query(theta)]
-        return asked if problem.loss.canonical else [*asked, problem.observed_query(theta)]
+        return [problem.gradient_query(theta), *matrix_queries(problem, theta)]
 
     def step(
         self, problem: Problem, state: NewtonState, answers: Sequence[GradientSums | HessianSums | LineSums]
@@ -102,13 +101,26 @@ class Newton(Solver[NewtonState]):
 
     def _go_on(self, problem: Problem, state: NewtonState, answers: Sequence[Any]) -> NewtonState:
         """Choose the direction, or stop: with what the statistics need, which is of the expected Hessian."""
-        expected, *observed = map(problem.hessian, answers)
-        hessian = observed[0] if observed and _is_convex(observed[0], expected) else expected
-        state = aimed_by(problem, state, hessian, self)
+        expected = problem.hessian(answers[0])
+        state = aimed_by(problem, state, model_matrix(problem, answers, expected), self)
         if state.stop is StopReason.RUNNING or problem.penalty.has_kinks or not np.all(np.isfinite(expected)):
             return state
         known = Covariance.of(problem, estimable_matrix(problem, expected), answers[0].weight)
         return replace(state, rank=known.rank, covariance=known.diagonal)
+
+
+def matrix_queries(problem: Problem, theta: np.ndarray) -> list[Query]:
+    """Return the queries whose answers `model_matrix` turns into a matrix of second derivatives at theta."""
+    expected = problem.hessian_query(theta)
+    return [expected] if problem.loss.canonical else [expected, problem.observed_query(theta)]
+
+
+def model_matrix(problem: Problem, answers: Sequence[HessianSums], expected: np.ndarray) -> np.ndarray:
+    """Return the second derivatives that the labels give, unless they are indefinite: then those expected, (n, n)."""
+    if len(answers) == 1:
+        return expected
+    observed = problem.hessian(answers[1])
+    return observed if _is_convex(observed, expected) else expected
 
 
 def _is_convex(observed: np.ndarray, expected: np.ndarray) -> bool:

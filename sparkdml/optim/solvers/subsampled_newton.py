@@ -11,7 +11,16 @@ from sparkdml.optim.queries import HessianSums, LineSums, Query, Sample
 from sparkdml.optim.solvers.base import Solver, State, StopReason, begin, empty
 from sparkdml.optim.solvers.covariance import objective_matrix
 from sparkdml.optim.solvers.line_search import BACKTRACKS, aimed, is_accepted, moved_to, shortened
-from sparkdml.optim.solvers.newton import MatrixState, Newton, NewtonState, aimed_by, downhill_from, newton_step
+from sparkdml.optim.solvers.newton import (
+    MatrixState,
+    Newton,
+    NewtonState,
+    aimed_by,
+    downhill_from,
+    matrix_queries,
+    model_matrix,
+    newton_step,
+)
 from sparkdml.optim.solvers.quasi_newton import corrected
 
 ROWS_PER_COEFFICIENT = 100  # of the sample: the minimum of its rows is then some 10 % of its way off that of all
@@ -93,7 +102,7 @@ class SubsampledNewton(Solver[SubsampledNewtonState]):
         if state.searching:
             return [problem.line_query(state.point.theta, state.direction, BACKTRACKS)]
         asked = [problem.gradient_query(state.trial)]
-        return asked if len(state.matrix) else [*asked, self._sampled(problem, state).hessian_query(state.trial)]
+        return asked if len(state.matrix) else [*asked, *matrix_queries(self._sampled(problem, state), state.trial)]
 
     def largest_queries(self, problem: Problem) -> list[Query]:
         return self._newton.largest_queries(problem)
@@ -110,7 +119,7 @@ class SubsampledNewton(Solver[SubsampledNewtonState]):
         if is_accepted(problem, state, point):
             moved = replace(moved_to(problem, state, point), downhill=False)
             if len(answers) > 1:
-                return self._follow(problem, moved, answers[1])
+                return self._follow(problem, moved, answers[1:])
             assert state.point is not None
             steps = point.theta - state.point.theta, point.gradient - state.point.gradient
             return self._aim(problem, replace(moved, matrix=corrected(state.matrix, *steps)))
@@ -134,8 +143,8 @@ class SubsampledNewton(Solver[SubsampledNewtonState]):
         """Newton's method on the sample, and at its end the way there as the first that all rows are asked about."""
         point, inner = state.point, self._inner(state)
         assert point is not None
-        if inner.point is None and self._is_near(problem, point, answers[1]):
-            return self._follow(problem, replace(state, sampling=False), answers[1])
+        if inner.point is None and self._is_near(problem, point, answers[1:]):
+            return self._follow(problem, replace(state, sampling=False), answers[1:])
         inner = self._newton.step(self._sampled(problem, state), inner, answers)
         state = replace(state, inner=inner)
         if inner.stop is StopReason.RUNNING:
@@ -144,18 +153,20 @@ class SubsampledNewton(Solver[SubsampledNewtonState]):
         state = replace(state, sampling=False, samples=state.samples + 1)
         return aimed(problem, state, inner.point.theta - point.theta) or downhill_from(problem, state)
 
-    def _is_near(self, problem: Problem, start: Point, answer: HessianSums) -> bool:
+    def _is_near(self, problem: Problem, start: Point, answers: Sequence[HessianSums]) -> bool:
         """Whether the minimum of all rows is no farther from the start than that of a sample may be from it."""
-        matrix = _filled(problem, answer)
+        matrix = _filled(problem, answers)
         if not np.all(np.isfinite(matrix)):
             return False
         with np.errstate(over="ignore"):
             length = float(np.linalg.norm(newton_step(problem, start, matrix)))
         return length <= ROWS_PER_COEFFICIENT**-0.5 * problem.way(start.theta)
 
-    def _follow(self, problem: Problem, state: SubsampledNewtonState, answer: HessianSums) -> SubsampledNewtonState:
+    def _follow(
+        self, problem: Problem, state: SubsampledNewtonState, answers: Sequence[HessianSums]
+    ) -> SubsampledNewtonState:
         """Go on by the matrix of a sample at the point, or stop there."""
-        matrix = _filled(problem, answer)
+        matrix = _filled(problem, answers)
         state = replace(state, matrix=matrix)
         if self.fraction * 2.0**state.doubled >= 1.0 or not np.all(np.isfinite(matrix)):
             return self._aim(problem, state)
@@ -176,9 +187,10 @@ def _with_more_rows(state: SubsampledNewtonState) -> SubsampledNewtonState:
     return replace(state, matrix=empty(), samples=state.samples + 1, doubled=state.doubled + 1)
 
 
-def _filled(problem: Problem, answer: HessianSums) -> np.ndarray:
+def _filled(problem: Problem, answers: Sequence[HessianSums]) -> np.ndarray:
     """The matrix of a sample, (n, n); columns that are zero in it have the curvature of uncorrelated ones."""
-    matrix, C = problem.hessian(answer), problem.loss.margins
+    answer, C = answers[0], problem.loss.margins
+    matrix = model_matrix(problem, answers, problem.hessian(answer))
     own = [a * (a + 3) // 2 for a in range(C)]  # the places of the pairs (a, a)
     flat = np.diag(matrix) == 0.0
     flat &= problem.join(np.repeat(problem.scale[:, None], C, axis=1), np.zeros(C)) > 0.0
