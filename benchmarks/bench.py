@@ -2,6 +2,7 @@
 
     make bench                                            # all shapes; hours
     make bench ARGS="--quick"                             # small shapes, fits of ready data only: some minutes
+    make bench ARGS="--tiny"                              # to see that everything runs: the times mean nothing
     make bench ARGS="--shapes dense,airline --repeats 3"
 
 For each shape every contestant is tried with several tolerances, to find the loosest with which its objective, computed
@@ -9,7 +10,8 @@ by one NumPy function, is within 1e-6 of the lowest known, relative to it (1e-4 
 of them and ours make their fits in turn, so that a slow minute of the machine is everyone's; the ratio of each is to
 the fits of ours between its own. "ready" is a fit where the data are as the contestant wants them (packed, cached,
 arrays, cache file); "from files" is a fresh process that reads Parquet. The results are written as JSON, a table and a
-plot.
+plot, after each shape; those of other shapes and contestants that are there already stay. A shape that cannot be
+compared, because sparkdml itself fails, is left out, and the exit code is then 1.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers.contestants import CONTESTANTS, CORES, Contestant
 from peers.machine import described
 from peers.report import write_report
-from peers.shapes import FULL, QUICK, Shape
+from peers.results import SchemaError, read_results
+from peers.shapes import SIZES, Shape
 from peers.tables import arrays, objective, write
 
 from sparkdml.jobkit.class_archive import archive_path, make_archive
@@ -49,8 +52,8 @@ ROUNDS = (
 )
 
 
-class TooSlow(Exception):
-    """A contestant did not answer in time."""
+class Silent(Exception):
+    """A contestant did not answer in time, or ended without an answer."""
 
 
 class Runner:
@@ -101,10 +104,10 @@ class Runner:
         assert self.process.stdout is not None
         if not self.lines.select(self.limit):
             self.process.kill()
-            raise TooSlow(f"{self.name} did not answer within {self.limit:g} s")
+            raise Silent(f"{self.name} did not answer within {self.limit:g} s")
         line = self.process.stdout.readline()
         if not line:
-            raise TooSlow(f"{self.name} ended with exit code {self.process.wait()}")
+            raise Silent(f"{self.name} ended with exit code {self.process.wait()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -131,29 +134,41 @@ class Comparison:
     def round(self, names: Sequence[str]) -> None:
         """Let some contestants, and ours among them, find their settings and then fit in turn."""
         with ExitStack() as stack:
-            runners = dict(_started([REFERENCE, *names], self.shape, self.path, self.options.limit, stack))
+            runners: dict[str, Runner] = {}
+            for name in dict.fromkeys([REFERENCE, *names]):
+                with self._noted(name, runners):
+                    runners[name] = stack.enter_context(Runner(name, self.shape, self.path, self.options.limit))
+                    runners[name].ready()
             if not np.isfinite(self.best):
                 self.best = self.judged(runners[REFERENCE], CONTESTANTS[REFERENCE].settings[-1])["objective"]
             for name in [name for name in runners if name not in self.found]:
-                try:
+                with self._noted(name, runners):
                     self.found[name] = self._calibrated(runners[name])
-                except TooSlow as late:
-                    say(f"  {late}")
-                    self.found[name] = {"failed": str(late)}
-                    del runners[name]
-                    continue
-                self.best = min(self.best, self.found[name]["objective"])
-                say(f"  {name}: tol or passes {self.found[name]['setting']}, {self.found[name]['seconds']:.2f} s")
+                    self.best = min(self.best, self.found[name]["objective"])
+                    say(f"  {name}: tol or passes {self.found[name]['setting']}, {self.found[name]['seconds']:.2f} s")
             self._repeat(runners)
+
+    @contextmanager
+    def _noted(self, name: str, runners: dict[str, Runner]) -> Iterator[None]:
+        """Note a contestant that fails, and leave it out of its round; without ours there is nothing to compare."""
+        try:
+            yield
+        except Silent as failure:
+            if name == REFERENCE:
+                raise
+            say(f"  {failure}")
+            self.found[name] = {"failed": str(failure)}
+            runners.pop(name, None)
 
     def _repeat(self, runners: dict[str, Runner]) -> None:
         """The fits that count: all in turn, with those of ours kept beside each."""
         times: dict[str, list[float]] = {name: [] for name in runners}
         for _ in range(self.options.repeats):
-            for name, runner in runners.items():
-                times[name].append(self.judged(runner, self.found[name]["setting"])["seconds"])
-        for name, seconds in times.items():
-            self.found[name].setdefault("ready", []).extend(seconds)
+            for name in list(runners):
+                with self._noted(name, runners):
+                    times[name].append(self.judged(runners[name], self.found[name]["setting"])["seconds"])
+        for name in runners:
+            self.found[name].setdefault("ready", []).extend(times[name])
             self.found[name].setdefault("ready_ours", []).extend(times[REFERENCE])
 
     def _calibrated(self, runner: Runner) -> dict[str, Any]:
@@ -173,23 +188,35 @@ class Comparison:
 
     def from_files(self) -> None:
         """Fits in fresh processes, all contestants in turn."""
-        names = [name for name in FROM_FILES if "ready" in self.found.get(name, {})]
+        times: dict[str, list[float]] = {name: [] for name in FROM_FILES if "ready" in self.found.get(name, {})}
         for _ in range(self.options.repeats):
-            for name in names:
-                seconds = _from_files(name, self.shape, self.path, self.found[name]["setting"], self.options.limit)
-                self.found[name].setdefault("from_files", []).append(seconds)
-                say(f"  {name}: {seconds:.1f} s from files")
-        for name in names:
-            self.found[name]["from_files_ours"] = self.found[REFERENCE]["from_files"]
+            for name in list(times):
+                try:
+                    times[name].append(self._from_files(name))
+                    say(f"  {name}: {times[name][-1]:.1f} s from files")
+                except Silent as failure:
+                    say(f"  from files: {failure}")
+                    del times[name]
+        for name in times if REFERENCE in times else ():
+            self.found[name] |= {"from_files": times[name], "from_files_ours": times[REFERENCE]}
+
+    def _from_files(self, name: str) -> float:
+        """Seconds from the start of a process to its model."""
+        started = time.perf_counter()
+        with Runner(name, self.shape, self.path, self.options.limit) as runner:
+            runner.send(self.found[name]["setting"])
+            runner.ready()
+            runner._answer()
+            return time.perf_counter() - started
 
 
 def compare(shape: Shape, directory: Path, names: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """The results of one shape."""
     say(f"{shape.name}: {shape.rows:,} x {shape.columns:,}")
     comparison = Comparison(shape, write(shape, directory), options)
-    for together in ROUNDS:
-        if taking := [name for name in together if name in names and CONTESTANTS[name].takes(shape)]:
-            comparison.round(taking)
+    rounds = [[name for name in together if name in names and CONTESTANTS[name].takes(shape)] for together in ROUNDS]
+    for taking in list(filter(None, rounds)) or [[]]:  # ours alone, where nobody else takes part
+        comparison.round(taking)
     if options.from_files:
         comparison.from_files()
     for fit in comparison.found.values():
@@ -199,69 +226,64 @@ def compare(shape: Shape, directory: Path, names: Sequence[str], options: argpar
     return {"shape": told, "best": comparison.best, "fits": comparison.found}
 
 
-def _started(
-    names: Sequence[str], shape: Shape, path: Path, limit: float, stack: ExitStack
-) -> Iterator[tuple[str, Runner]]:
-    """The contestants that could make their data ready, one after the other."""
-    for name in names:
-        runner = stack.enter_context(Runner(name, shape, path, limit))
-        try:
-            runner.ready()
-        except TooSlow as late:
-            say(f"  {late}")
-            continue
-        yield name, runner
-
-
-def _from_files(name: str, shape: Shape, path: Path, setting: Any, limit: float) -> float:
-    """Seconds from the start of a process to its model."""
-    started = time.perf_counter()
-    with Runner(name, shape, path, limit) as runner:
-        runner.send(setting)
-        runner.ready()
-        runner._answer()
-        return time.perf_counter() - started
-
-
 def say(text: str) -> None:
     """Progress, which is no result."""
     print(text, file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    """Run the shapes that are asked for, and write what was found."""
+def main() -> int:
+    """Run the shapes that are asked for, and write what was found; return the exit code."""
+    options = _options()
+    try:
+        read_results(options.output)
+    except SchemaError as other:
+        say(str(other))
+    if not archive_path().is_file():
+        make_archive()
+    machine = described(CORES, 1 << (22 if options.size == "tiny" else 29))
+    table, failed = "", False
+    for shape in options.shapes:
+        try:
+            result = compare(shape, options.data, options.contestants, options)
+        except Silent as failure:
+            say(f"{shape.name} is left out: {failure}")
+            failed = True
+            continue
+        table = write_report(options.output, result | {"machine": machine})
+    print(table)
+    return int(failed)
+
+
+def _options() -> argparse.Namespace:
+    """The command line, with what it leaves open decided: `shapes` are the shapes themselves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small shapes, three fits of ready data each")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.set_defaults(size="full")
+    for size, told in {
+        "quick": "small shapes, three fits of ready data each",
+        "tiny": "shapes of some rows, one fit of each kind",
+    }.items():
+        sizes.add_argument(f"--{size}", dest="size", action="store_const", const=size, help=told)
     parser.add_argument("--shapes", metavar="A,B", help="which shapes (default: all)")
     parser.add_argument("--contestants", metavar="A;B", help=f"which contestants, of {'; '.join(CONTESTANTS)}")
-    parser.add_argument("--repeats", type=int, metavar="N", help="fits of each (default: 5, or 3)")
+    parser.add_argument("--repeats", type=int, metavar="N", help="fits of each (default: 5, 3 or 1)")
     parser.add_argument("--no-from-files", dest="from_files", action="store_false", help="only fits of ready data")
     parser.add_argument("--limit", type=float, default=900.0, metavar="S", help="seconds for one answer (default: 900)")
     parser.add_argument("--data", type=Path, default=HERE / "data", metavar="DIR", help="where the tables are kept")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results go (default: benchmarks/results)")
     options = parser.parse_args()
-    options.repeats = options.repeats or (3 if options.quick else 5)
-    options.from_files = options.from_files and not options.quick
-    shapes = QUICK if options.quick else FULL
-    chosen = options.shapes.split(",") if options.shapes else list(shapes)
-    names = (
-        options.contestants.split(";")
-        if options.contestants
-        else [*CONTESTANTS]
-        if not options.quick
-        else QUICK_CONTESTANTS
-    )
-    if unknown := {*chosen} - {*shapes} | {*names} - {*CONTESTANTS}:
+    quick, shapes = options.size == "quick", SIZES[options.size]
+    options.repeats = options.repeats or {"full": 5, "quick": 3, "tiny": 1}[options.size]
+    options.from_files = options.from_files and not quick
+    options.output = options.output or HERE / "results" / options.size
+    chosen = options.shapes.split(",") if options.shapes else [*shapes]
+    everyone = QUICK_CONTESTANTS if quick else [*CONTESTANTS]
+    options.contestants = options.contestants.split(";") if options.contestants else everyone
+    if unknown := {*chosen} - {*shapes} | {*options.contestants} - {*CONTESTANTS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    output = options.output or HERE / "results" / ("quick" if options.quick else "full")
-    if not archive_path().is_file():
-        make_archive()
-    machine = described(CORES)
-    for name in chosen:
-        result = compare(shapes[name], options.data, names, options)
-        table = write_report(output, result | {"machine": machine})
-    print(table)
+    options.shapes = [shapes[name] for name in chosen]
+    return options
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -63,14 +63,14 @@ def _work(setup: Callable[[int], Callable[[], Any]], number: int, barrier: Barri
     results.put(statistics.median(times))
 
 
-def described(processes: int) -> dict[str, Any]:
-    """The machine, the versions, and the two limits."""
+def described(processes: int, nbytes: int = 1 << 29) -> dict[str, Any]:
+    """The machine, the versions, and the two limits; the bandwidth is that of so many bytes a process."""
     return {
         "processor": _processor(),
         "cores": processes,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "bandwidth": bandwidth(processes),
+        "bandwidth": bandwidth(processes, nbytes),
         "gemm": gemm(processes),
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -1,36 +1,34 @@
 """What a run found, as JSON, as a table, and as a plot."""
 
-import json
 import statistics
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from sparkdml.text import align
+
+from peers.results import SchemaError, merged, read_results, write_results
 
 OURS = "sparkdml"
 HEADER = ["shape", "contestant", "from", "median s", "min", "max", "times ours", "above optimum", "passes", "processor"]
 
 
 def write_report(directory: Path, result: dict[str, Any]) -> str:
-    """Write the files anew with the result of one more shape, and return the table.
+    """Add the result of one more shape to those in the directory, show all, and return the table.
 
-    Contestants that this run of the shape left out stay: with each fit are those of ours from its own run, and the
-    processor that both had.
+    Nothing is replaced before the table and the plot are made.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    file = directory / "results.json"
-    known = {each["shape"]["name"]: each for each in json.loads(file.read_text())["results"]} if file.exists() else {}
     for fit in result["fits"].values():
         fit["processor"] = result["machine"]["processor"]
-    before = known.get(result["shape"]["name"])
-    if before and before["shape"] == result["shape"]:
-        result = result | {"fits": before["fits"] | result["fits"]}
-    known[result["shape"]["name"]] = result
-    kept = list(known.values())
-    file.write_text(json.dumps({"results": kept}, indent=1) + "\n")
-    text = table(kept)
-    (directory / "results.txt").write_text(text + "\n")
-    plot(kept, directory / "results.png")
+    try:
+        known = read_results(directory)
+    except SchemaError:
+        known = []
+    results = merged(known, result)
+    text = table(results)
+    picture = plot(results)
+    shown = {"results.txt": f"{text}\n".encode(), **({"results.png": picture} if picture else {})}
+    write_results(directory, results, shown)
     return text
 
 
@@ -70,12 +68,12 @@ def _title(shape: dict[str, Any]) -> str:
     return f"{shape['name']}: {shape['rows']:,} x {shape['columns']:,}"
 
 
-def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """Bars of the medians, a panel a shape; left out where there is no matplotlib."""
+def plot(results: list[dict[str, Any]]) -> bytes:
+    """Return bars of the medians as PNG, a panel per shape; empty where there is no matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        return
+        return b""
     figure = Figure(figsize=(10, 2.2 * len(results)), layout="constrained")
     panels = figure.subplots(len(results), 1, squeeze=False)[:, 0]
     for panel, result in zip(panels, results, strict=True):
@@ -94,4 +92,6 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8, frameon=False)
     panels[-1].set_xlabel("seconds to the target, median")
-    figure.savefig(path, dpi=120)
+    picture = BytesIO()
+    figure.savefig(picture, dpi=120)
+    return picture.getvalue()

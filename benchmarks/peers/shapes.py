@@ -67,3 +67,12 @@ QUICK = {
         Shape("linear", 50_000, 100, 1e-5, logistic=False),
     )
 }
+TINY = {  # to try the benchmark itself out
+    shape.name: shape
+    for shape in (
+        Shape("dense", 2_000, 10, 1e-3),
+        Shape("airline", 2_000, 1_000, 1e-3, nonzeros=8, levels=AIRLINE),
+        Shape("linear", 2_000, 10, 1e-3, logistic=False),
+    )
+}
+SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
