@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
 
 from sparkdml.blocks.block import Block, concatenate, settle
 from sparkdml.blocks.cells import Cells
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.contents import Content
-from sparkdml.blocks.decode import Decoder
+from sparkdml.blocks.decode import Decoder, numbered_batches
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Writer
 from sparkdml.blocks.violations import Violations
@@ -46,13 +45,12 @@ class Plan:
     dtype: str = "float64"
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pack one partition: the function of `mapInArrow`."""
-        yield pa.RecordBatch.from_pydict({"handle": pa.array([pickle.dumps(self.pack(batches))], pa.binary())})
+        """Pack one partition of `schema.numbered` rows: the function of `mapInArrow`."""
+        handle = self.pack(*numbered_batches(batches))
+        yield pa.RecordBatch.from_pydict({"handle": pa.array([pickle.dumps(handle)], pa.binary())})
 
-    def pack(self, batches: Iterator[pa.RecordBatch]) -> Handle:
-        """Pack the partition of this task. Never raises over bad data: it counts them."""
-        context = TaskContext.get()
-        partition = context.partitionId() if context else 0
+    def pack(self, partition: int, batches: Iterator[pa.RecordBatch]) -> Handle:
+        """Pack the partition of this number. Never raises over bad data: it counts them."""
         with kept_memory():
             packer = Packer(self, partition, scratch_directory(self.name, partition))
             for batch in batches:
@@ -184,7 +182,8 @@ def seed_of(key: list[int]) -> np.random.SeedSequence:
 def read_report(handle: Handle) -> Report:
     """What the packing of this partition had to tell; raises FileNotFoundError where its files are gone."""
     report: Report = pickle.loads((Path(handle.directory) / REPORT).read_bytes())
-    return replace(report, handles=(handle,))
+    contents = tuple(replace(content, partition=handle.partition) for content in report.contents)
+    return replace(report, contents=contents, handles=(handle,))
 
 
 def scratch_directory(name: str, partition: int) -> Path:

@@ -19,7 +19,7 @@ from sparkdml.blocks.pack import SCHEMA, Plan, Report
 from sparkdml.blocks.parquet_scan import packed_from_files
 from sparkdml.blocks.partitioning import key_columns, moved, ordered
 from sparkdml.blocks.sampling import Sampling
-from sparkdml.blocks.schema import resolve_columns, select_columns
+from sparkdml.blocks.schema import numbered, resolve_columns, select_columns
 from sparkdml.blocks.stats import MOMENTS, Statistics
 from sparkdml.blocks.store import DTYPES, Handle
 from sparkdml.blocks.violations import HANDLE_INVALID
@@ -159,7 +159,7 @@ def _dealt(rows: DataFrame, drawn: Draw | None, partitioning: str, count: int | 
 
 def _packed(rows: DataFrame, plan: Plan) -> RDD:
     """The handles of the packed partitions; the one look at the partitions of `rows`."""
-    return rows.mapInArrow(plan, SCHEMA).rdd.map(tasks.load_handle)
+    return numbered(rows).mapInArrow(plan, SCHEMA).rdd.mapPartitionsWithIndex(tasks.load_handles)
 
 
 class SparkData(Data):

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from pyspark import Broadcast, Row, SparkContext
 
 from sparkdml.blocks.block import Block
+from sparkdml.blocks.decode import UNNUMBERED
 from sparkdml.blocks.pack import read_report
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Missing, read_chunks
@@ -84,10 +85,13 @@ def broadcast(context: SparkContext, request: Request) -> Iterator[Broadcast[Req
         sent.destroy()
 
 
-def load_handle(row: Row) -> Handle:
-    """The handle that a packing task returned."""
-    handle: Handle = pickle.loads(row.handle)
-    return handle
+def load_handles(partition: int, rows: Iterable[Row]) -> Iterator[Handle]:
+    """Return what packing returned, under the number of the partition, which packing cannot know without a row."""
+    for row in rows:
+        handle: Handle = pickle.loads(row.handle)
+        if handle.partition not in (partition, UNNUMBERED):
+            raise RuntimeError(f"partition {partition} was packed as partition {handle.partition}")
+        yield replace(handle, partition=partition)
 
 
 def unchanged(handle: Handle) -> Handle:
