@@ -71,9 +71,9 @@ def handle(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Handle, list
         features = piece.features.astype(request.param).astype(float)  # as what is stored
         blocks.append(Block(features, piece.label, piece.weight, piece.offset, piece.fold))
         writer.append(blocks[-1])
-    parts = tuple(writer.files)
-    layouts = tuple(writer.layouts)
-    return Handle(0, str(tmp_path / "partition"), 7, layouts, parts, 0, 0, writer.close(), request.param), blocks
+    layouts, parts = tuple(writer.layouts), tuple(writer.files)
+    directory, dtype = str(tmp_path / "partition"), request.param
+    return Handle(0, directory, 7, layouts, parts, 0, 0, writer.nbytes, dtype, writer.close()), blocks
 
 
 def as_arrays(block: Block) -> list[np.ndarray]:
@@ -99,7 +99,8 @@ def test_a_small_sample_reads_a_small_share_of_the_bytes(tmp_path: Path, monkeyp
     for _ in range(4):
         writer.append(Block(rng.normal(size=(5000, 20)), rng.normal(size=5000)))
     layouts, parts = tuple(writer.layouts), tuple(writer.files)
-    stored = Handle(0, str(tmp_path / "partition"), 20, layouts, parts, 0, 0, writer.close())
+    directory = str(tmp_path / "partition")
+    stored = Handle(0, directory, 20, layouts, parts, 0, 0, writer.nbytes, "float64", writer.close())
     read, fill = [0], store._fill
 
     def counting(file: object, array: np.ndarray, start: int) -> None:
