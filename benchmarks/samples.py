@@ -19,7 +19,8 @@ import numpy as np
 
 from sparkdml.blocks.block import CHUNK_BYTES, Block
 from sparkdml.blocks.pack import BLOCK_BYTES
-from sparkdml.blocks.store import Handle, Writer, read_chunks
+from sparkdml.blocks.reader import read_chunks
+from sparkdml.blocks.store import Handle, Writer
 from sparkdml.engine.data import answer
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.queries import Gradient, Sample

@@ -8,9 +8,10 @@ from problems import random_rows
 from pyspark.sql import SparkSession
 
 from sparkdml import pack
-from sparkdml.blocks import store
+from sparkdml.blocks import reader
 from sparkdml.blocks.block import Block
-from sparkdml.blocks.store import DTYPES, Handle, Writer, read_chunks
+from sparkdml.blocks.reader import read_chunks
+from sparkdml.blocks.store import DTYPES, Handle, Writer
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.queries import Gradient, Sample
 
@@ -101,13 +102,13 @@ def test_a_small_sample_reads_a_small_share_of_the_bytes(tmp_path: Path, monkeyp
     layouts, parts = tuple(writer.layouts), tuple(writer.files)
     directory = str(tmp_path / "partition")
     stored = Handle(0, directory, 20, layouts, parts, 0, 0, writer.nbytes, "float64", writer.close())
-    read, fill = [0], store._fill
+    read, fill = [0], reader._fill
 
     def counting(file: object, array: np.ndarray, start: int) -> None:
         read[0] += array.nbytes
         fill(file, array, start)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "_fill", counting)
+    monkeypatch.setattr(reader, "_fill", counting)
     rows = sum(chunk.rows for chunk in read_chunks(stored, windows=Sample(0.01, 0, 0).windows(0, [5000] * 4)))
     assert 190 <= rows <= 210
     assert 0 < read[0] <= 0.011 * stored.nbytes

@@ -15,9 +15,10 @@ from pyspark import Broadcast, Row, SparkContext
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.decode import UNNUMBERED
+from sparkdml.blocks.reader import read_chunks
 from sparkdml.blocks.report import Report, read_report
 from sparkdml.blocks.stats import Statistics
-from sparkdml.blocks.store import Handle, Missing, read_chunks
+from sparkdml.blocks.store import Handle, Missing
 from sparkdml.blocks.worker import freeze_modules
 from sparkdml.engine.data import Answers, answer
 from sparkdml.engine.tree import Node, combine
@@ -133,11 +134,21 @@ def attempted(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle]
     for handle in handles:
         current = moved.get(handle.partition, handle)
         try:
-            value = task(current)
+            value = _of_intact_rows(task, current)
         except Missing as missing:
             yield Loss(current.partition, str(missing))
         else:
             yield (0, current.partition), Part(value, (Rows.of(current),))
+
+
+def _of_intact_rows(task: Task, handle: Handle) -> Any:
+    """Run a task; raises `Missing` where it fails over damaged rows, which are compared after they were used."""
+    try:
+        return task(handle)
+    except Exception:
+        for _ in read_chunks(handle):
+            pass
+        raise
 
 
 def merged(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle], count: int) -> Iterator[Node]:
