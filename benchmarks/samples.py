@@ -19,7 +19,8 @@ import numpy as np
 
 from sparkdml.blocks.block import CHUNK_BYTES, Block
 from sparkdml.blocks.pack import BLOCK_BYTES
-from sparkdml.blocks.store import Handle, Writer, read_chunks
+from sparkdml.blocks.reader import read_chunks
+from sparkdml.blocks.store import Handle, Writer
 from sparkdml.engine.data import answer
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.queries import Gradient, Sample
@@ -32,8 +33,8 @@ def packed(directory: Path, rows: int, columns: int) -> Handle:
     for start in range(0, rows, step):
         count = min(step, rows - start)
         writer.append(Block(rng.normal(size=(count, columns)), (rng.random(count) < 0.5) * 1.0))
-    nbytes = writer.close()
-    return Handle(0, str(directory), columns, tuple(writer.layouts), tuple(writer.files), 0, 0, nbytes)
+    layouts, parts = tuple(writer.layouts), tuple(writer.files)
+    return Handle(0, str(directory), columns, layouts, parts, 0, 0, writer.nbytes, "float64", writer.close())
 
 
 def one_pass(handle: Handle, sample: Sample | None) -> tuple[int, float]:

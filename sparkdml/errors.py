@@ -45,6 +45,10 @@ class NonDeterministicSourceError(SparkdmlError, RuntimeError):
     """A recomputed partition has other rows than before, so the fit cannot go on."""
 
 
+class StorageError(SparkdmlError, OSError):
+    """The files of packed rows are damaged right after they were written, so the fit cannot go on."""
+
+
 class SessionError(SparkdmlError, RuntimeError):
     """The Spark session cannot do what is asked, such as one of Spark Connect, or whose workers lack a module."""
 

@@ -11,7 +11,7 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkdml.blocks.schema import find_type, numbers_of, quoted, resolve_columns, select_columns
+from sparkdml.blocks.schema import find_type, numbered, numbers_of, quoted, resolve_columns, select_columns
 from sparkdml.blocks.scored import (
     SCHEMA,
     Score,
@@ -351,7 +351,7 @@ def total_of(
 ) -> S:
     """The sums of all partitions, by one job; raises as `regression_metrics` says."""
     columns = resolve_columns(predictions.schema, features, label, weight)
-    rows = select_columns(predictions, columns).mapInArrow(Score(columns, kind), SCHEMA).collect()
+    rows = numbered(select_columns(predictions, columns)).mapInArrow(Score(columns, kind), SCHEMA).collect()
     records = [pickle.loads(row.scored) for row in rows]
     violations = reduce(Violations.merge, (found for _, found in records), Violations())
     if bad := violations.fatal(skip):

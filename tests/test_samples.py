@@ -8,9 +8,10 @@ from problems import random_rows
 from pyspark.sql import SparkSession
 
 from sparkdml import pack
-from sparkdml.blocks import store
+from sparkdml.blocks import reader
 from sparkdml.blocks.block import Block
-from sparkdml.blocks.store import DTYPES, Handle, Writer, read_chunks
+from sparkdml.blocks.reader import read_chunks
+from sparkdml.blocks.store import DTYPES, Handle, Writer
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.queries import Gradient, Sample
 
@@ -71,9 +72,9 @@ def handle(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Handle, list
         features = piece.features.astype(request.param).astype(float)  # as what is stored
         blocks.append(Block(features, piece.label, piece.weight, piece.offset, piece.fold))
         writer.append(blocks[-1])
-    parts = tuple(writer.files)
-    layouts = tuple(writer.layouts)
-    return Handle(0, str(tmp_path / "partition"), 7, layouts, parts, 0, 0, writer.close(), request.param), blocks
+    layouts, parts = tuple(writer.layouts), tuple(writer.files)
+    directory, dtype = str(tmp_path / "partition"), request.param
+    return Handle(0, directory, 7, layouts, parts, 0, 0, writer.nbytes, dtype, writer.close()), blocks
 
 
 def as_arrays(block: Block) -> list[np.ndarray]:
@@ -99,14 +100,15 @@ def test_a_small_sample_reads_a_small_share_of_the_bytes(tmp_path: Path, monkeyp
     for _ in range(4):
         writer.append(Block(rng.normal(size=(5000, 20)), rng.normal(size=5000)))
     layouts, parts = tuple(writer.layouts), tuple(writer.files)
-    stored = Handle(0, str(tmp_path / "partition"), 20, layouts, parts, 0, 0, writer.close())
-    read, fill = [0], store._fill
+    directory = str(tmp_path / "partition")
+    stored = Handle(0, directory, 20, layouts, parts, 0, 0, writer.nbytes, "float64", writer.close())
+    read, fill = [0], reader._fill
 
     def counting(file: object, array: np.ndarray, start: int) -> None:
         read[0] += array.nbytes
         fill(file, array, start)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "_fill", counting)
+    monkeypatch.setattr(reader, "_fill", counting)
     rows = sum(chunk.rows for chunk in read_chunks(stored, windows=Sample(0.01, 0, 0).windows(0, [5000] * 4)))
     assert 190 <= rows <= 210
     assert 0 < read[0] <= 0.011 * stored.nbytes

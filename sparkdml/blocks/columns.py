@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 ROLES = ("label", "weight", "offset", "fold")
+PARTITION = "partition"  # the column with the number of the partition that a row is in
 
 
 @dataclass(frozen=True)

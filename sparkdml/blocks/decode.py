@@ -1,8 +1,9 @@
 """From an Arrow batch to a block, bad rows counted and left out."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +11,12 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
 from sparkdml.blocks.block import Block, Features
-from sparkdml.blocks.columns import ROLES, Columns
+from sparkdml.blocks.columns import PARTITION, ROLES, Columns
 from sparkdml.blocks.violations import FILLED, FLATTENED, Violations
 
 MAX_OFFSET = 1e150  # beyond it squares overflow
 MAX_FOLD = np.iinfo(np.int32).max
+UNNUMBERED = -1  # the number of a partition without rows, which nothing says
 
 # What the values of a role may not be, beside null, NaN and infinite.
 FORBIDDEN: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
@@ -22,6 +24,14 @@ FORBIDDEN: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "offset": ("too large", lambda offsets: np.abs(offsets) > MAX_OFFSET),
     "fold": ("no fold", lambda folds: (folds != np.rint(folds)) | (np.abs(folds) > MAX_FOLD)),
 }
+
+
+def numbered_batches(batches: Iterator[pa.RecordBatch]) -> tuple[int, Iterator[pa.RecordBatch]]:
+    """Return the number of the partition that batches of `schema.numbered` rows come from, and the batches."""
+    first = next((batch for batch in batches if batch.num_rows), None)
+    if first is None:
+        return UNNUMBERED, batches
+    return first.column(PARTITION)[0].as_py(), chain([first], batches)
 
 
 @dataclass

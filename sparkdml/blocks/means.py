@@ -1,17 +1,17 @@
 """The mean of each feature over the rows that have it: what handleInvalid="mean" puts in place of missing numbers."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark import Row, TaskContext
+from pyspark import Row
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.decode import Decoder
+from sparkdml.blocks.decode import UNNUMBERED, Decoder
 from sparkdml.blocks.worker import freeze_modules
 
 SCHEMA = "sums binary"
@@ -74,9 +74,7 @@ class SumPresent:
     size: int | None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        context = TaskContext.get()
-        partition = context.partitionId() if context else 0
-        decoder = Decoder(self.columns, partition, self.size, fill=np.nan)
+        decoder = Decoder(self.columns, UNNUMBERED, self.size, fill=np.nan)
         total: PresentSums | None = None
         for batch in batches:
             block = decoder.decode(batch)
@@ -84,14 +82,14 @@ class SumPresent:
                 part = PresentSums.of(block, total.origin if total else _origin(block))
                 total = total.merge(part) if total else part
         found = Found(frozenset([len(total.weight)]), total) if total else Found()
-        yield pa.RecordBatch.from_pydict({"sums": pa.array([pickle.dumps(((0, partition), found))], pa.binary())})
+        yield pa.RecordBatch.from_pydict({"sums": pa.array([pickle.dumps(found)], pa.binary())})
         freeze_modules()
 
 
-def load_node(row: Row) -> tuple[tuple[int, int], Any]:
-    """The record of a partition as a node of the tree in which they are merged."""
-    node: tuple[tuple[int, int], Any] = pickle.loads(row.sums)
-    return node
+def load_nodes(partition: int, rows: Iterable[Row]) -> Iterator[tuple[tuple[int, int], Any]]:
+    """The record of the partition of this number as a node of the tree in which they are merged."""
+    for row in rows:
+        yield (0, partition), pickle.loads(row.sums)
 
 
 def _origin(block: Block) -> np.ndarray:

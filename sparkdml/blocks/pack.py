@@ -10,20 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
 
 from sparkdml.blocks.block import Block, concatenate, settle
 from sparkdml.blocks.cells import Cells
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.contents import Content
-from sparkdml.blocks.decode import Decoder
-from sparkdml.blocks.stats import Statistics
+from sparkdml.blocks.decode import Decoder, numbered_batches
+from sparkdml.blocks.report import report_files
 from sparkdml.blocks.store import Handle, Writer
-from sparkdml.blocks.violations import Violations
 from sparkdml.blocks.worker import freeze_modules, kept_memory
 
 BLOCK_BYTES = 1 << 24  # rows are permuted within blocks of this size, which a worker holds twice
-REPORT = "report.pickle"
 SCHEMA = "handle binary"
 
 
@@ -46,13 +42,12 @@ class Plan:
     dtype: str = "float64"
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pack one partition: the function of `mapInArrow`."""
-        yield pa.RecordBatch.from_pydict({"handle": pa.array([pickle.dumps(self.pack(batches))], pa.binary())})
+        """Pack one partition of `schema.numbered` rows: the function of `mapInArrow`."""
+        handle = self.pack(*numbered_batches(batches))
+        yield pa.RecordBatch.from_pydict({"handle": pa.array([pickle.dumps(handle)], pa.binary())})
 
-    def pack(self, batches: Iterator[pa.RecordBatch]) -> Handle:
-        """Pack the partition of this task. Never raises over bad data: it counts them."""
-        context = TaskContext.get()
-        partition = context.partitionId() if context else 0
+    def pack(self, partition: int, batches: Iterator[pa.RecordBatch]) -> Handle:
+        """Pack the partition of this number. Never raises over bad data: it counts them."""
         with kept_memory():
             packer = Packer(self, partition, scratch_directory(self.name, partition))
             for batch in batches:
@@ -61,46 +56,6 @@ class Plan:
             del packer
         freeze_modules()
         return handle
-
-
-@dataclass(frozen=True)
-class Report:
-    """What packing tells of the rows: merged over the partitions, it says whether they can be used.
-
-    `sizes` has how many vectors there are of each size, and the first partition with one. `handles` are those of the
-    partitions, which whoever reads the report adds.
-    """
-
-    cells: Cells | None
-    violations: Violations
-    rows_seen: int
-    sizes: dict[int, tuple[int, int]]
-    contents: tuple[Content, ...]
-    handles: tuple[Handle, ...] = ()
-
-    @property
-    def statistics(self) -> Statistics | None:
-        """The statistics of all rows, or None where there are none."""
-        return self.cells.total if self.cells else None
-
-    def merge(self, other: "Report") -> "Report":
-        """The report of the rows of both."""
-        cells = self.cells or other.cells
-        sizes = dict(self.sizes)
-        for size, (rows, partition) in other.sizes.items():
-            seen, first = sizes.get(size, (0, partition))
-            sizes[size] = (seen + rows, first)
-        if self.cells and other.cells:
-            alike = self.cells.columns == other.cells.columns
-            cells = self.cells.merge(other.cells) if alike else self.cells
-        return Report(
-            cells,
-            self.violations.merge(other.violations),
-            self.rows_seen + other.rows_seen,
-            sizes,
-            self.contents + other.contents,
-            self.handles + other.handles,
-        )
 
 
 @dataclass
@@ -133,29 +88,24 @@ class Packer:
     def finish(self) -> Handle:
         """Write what is left, and the report; return the handle."""
         self._flush()
-        size = self.decoder.size or 0
         if self.decoder.violations.fatal(self.plan.skip):
             self.writer.discard()
             self.writer = Writer(self.directory, self.plan.dtype)
-        handle = Handle(
+        parts, nbytes = tuple(self.writer.files), self.writer.nbytes
+        sizes = {each: count for each, count in self.decoder.sizes.items() if count}
+        for name, data in report_files(self.cells, self.decoder.violations, self.decoder.seen, sizes).items():
+            self.writer.write(name, np.frombuffer(data, np.uint8))
+        return Handle(
             self.partition,
             str(self.directory),
-            size,
+            self.decoder.size or 0,
             tuple(self.writer.layouts),
-            tuple(self.writer.files),
+            parts,
             *self.digest.values,
-            self.writer.close(),
+            nbytes,
             self.plan.dtype,
+            self.writer.close(),
         )
-        rows = self.decoder.seen
-        sizes = {each: (count, self.partition) for each, count in self.decoder.sizes.items() if count}
-        total = (self.cells or Cells(size, {})).total
-        label_mean = float(total.mean[-1]) if total.weight else float("nan")
-        content = Content(self.partition, total.count, total.weight, total.labels, label_mean, handle.nbytes)
-        report = Report(self.cells, self.decoder.violations, rows, sizes, (content,))
-        self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / REPORT).write_bytes(pickle.dumps(report))
-        return handle
 
     def _flush(self) -> None:
         """Permute the pending rows, so that any window of the block is a random sample of it, and write them.
@@ -179,12 +129,6 @@ class Packer:
 def seed_of(key: list[int]) -> np.random.SeedSequence:
     """A seed that is a function of the key alone."""
     return np.random.SeedSequence([part & 0xFFFFFFFFFFFFFFFF for part in key])
-
-
-def read_report(handle: Handle) -> Report:
-    """What the packing of this partition had to tell; raises FileNotFoundError where its files are gone."""
-    report: Report = pickle.loads((Path(handle.directory) / REPORT).read_bytes())
-    return replace(report, handles=(handle,))
 
 
 def scratch_directory(name: str, partition: int) -> Path:
@@ -224,7 +168,8 @@ class RowDigest:
             self.rows += block.rows
 
     def _hash(self, block: Block) -> np.ndarray:
-        extra = [part for part in (block.label, block.weight, block.offset) if part is not None]
+        fold = None if block.fold is None else block.fold.astype(np.uint64)
+        extra = [part for part in (block.label, block.weight, block.offset, fold) if part is not None]
         keys = self._keys(block.columns + len(extra))
         hashes = _hash_features(block, keys)
         for part, key in zip(extra, keys[block.columns :], strict=True):

@@ -55,7 +55,7 @@ def packed_from_files(df: DataFrame, columns: Columns, plan: Plan) -> RDD | None
     if not groups:
         return None
     rows = df.sparkSession.sparkContext.parallelize(groups, len(groups))
-    return rows.mapPartitions(partial(pack_groups, source=Source.of(columns, names), plan=plan))
+    return rows.mapPartitionsWithIndex(partial(pack_groups, source=Source.of(columns, names), plan=plan))
 
 
 def _names_in_files(selected: DataFrame) -> dict[str, str] | None:
@@ -149,7 +149,7 @@ def _keys(found: Any) -> list[str]:
     return _items(found.keys().toSeq())
 
 
-def pack_groups(tasks: Iterator[Sequence[RowGroup]], source: Source, plan: Plan) -> Iterator[Handle]:
-    """Pack one partition."""
+def pack_groups(partition: int, tasks: Iterator[Sequence[RowGroup]], source: Source, plan: Plan) -> Iterator[Handle]:
+    """Pack the partition of this number."""
     for groups in tasks:
-        yield plan.pack(source.batches(groups))
+        yield plan.pack(partition, source.batches(groups))

@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, DataType, NumericType, StringType, StructType
 
-from sparkdml.blocks.columns import ROLES, Columns
+from sparkdml.blocks.columns import PARTITION, ROLES, Columns
 from sparkdml.errors import ColumnError, ColumnTypeError
 
 
@@ -29,6 +29,14 @@ def select_columns(df: DataFrame, columns: Columns, *more: Column) -> DataFrame:
     else:
         features = quoted(columns.features[0])
     return df.select(*roles, features.alias("features"), *more)
+
+
+def numbered(rows: DataFrame) -> DataFrame:
+    """Add the number of the partition that each row is in.
+
+    A task cannot say it: one that reads coalesced partitions computes those that were lost under its own number.
+    """
+    return rows.withColumn(PARTITION, F.spark_partition_id())
 
 
 def resolve_columns(

@@ -7,13 +7,12 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
 from scipy.sparse import csr_array
 from scipy.special import xlog1py, xlogy
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.decode import Decoder
+from sparkdml.blocks.decode import Decoder, numbered_batches
 from sparkdml.blocks.scores import Scores
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.worker import freeze_modules
@@ -135,14 +134,14 @@ class Scorer(Protocol[R]):
 
 @dataclass(frozen=True)
 class Score:
-    """The function of `mapInArrow`: the sums of a partition and its bad values, as one record."""
+    """The function of `mapInArrow`: one record, the sums and bad values of a partition of `schema.numbered` rows."""
 
     columns: Columns
     kind: Scorer[Scored]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        context = TaskContext.get()
-        decoder = Decoder(self.columns, context.partitionId() if context else 0)
+        partition, batches = numbered_batches(batches)
+        decoder = Decoder(self.columns, partition)
         total: Scored | None = None
         for batch in batches:
             part = self.kind.of(decoder.decode(batch))

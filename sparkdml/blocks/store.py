@@ -1,18 +1,18 @@
-"""Blocks of one partition as plain array files in a directory of their own."""
+"""Blocks of one partition as plain array files in a directory of their own, with checksums of every byte."""
 
-import mmap
-import os
+import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from sparkdml.blocks.block import CHUNK_BYTES, Block, sparse_chunk
+from sparkdml.blocks.block import Block
+from sparkdml.blocks.checksums import Damaged, Expected, RunningChecksums
 from sparkdml.blocks.columns import ROLES
 
 # What stands in which file, as blocks have it in memory; the parts of CSR blocks have files of their own.
@@ -28,12 +28,14 @@ FILES: dict[str, np.dtype] = {
 }
 # What the values of the features, in "dense" and "data", may be stored as.
 DTYPES: dict[str, np.dtype] = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
-CAST_NUMBERS = 1 << 14  # cast at a time: a quarter takes a third longer, more bring nothing, measured at 100 columns
+CHECKSUMS = "checksums.json"  # of each other file the size and the checksums
+CHECKED = "checked"  # an empty file, newer than the files of the blocks once these were found to be as they were packed
+VALUES = ("dense", "data")  # the files of the features' values
 
 
 def stored_types(dtype: str) -> dict[str, np.dtype]:
     """The type of the numbers in each file, given that of the features' values."""
-    return FILES | {"dense": DTYPES[dtype], "data": DTYPES[dtype]}
+    return FILES | dict.fromkeys(VALUES, DTYPES[dtype])
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Handle:
     digest : a hash of the rows, whatever their order. `order` is one that knows the order.
     nbytes : the size of the files.
     dtype : as what the features' values are stored, one of `DTYPES`.
+    seal : the digest of the file with the checksums.
     """
 
     partition: int
@@ -68,7 +71,8 @@ class Handle:
     digest: int
     order: int
     nbytes: int
-    dtype: str = "float64"
+    dtype: str
+    seal: str
 
     @property
     def rows(self) -> int:
@@ -84,26 +88,44 @@ class Writer:
     dtype: str = "float64"
     layouts: list[Layout] = field(default_factory=list)
     files: dict[str, BinaryIO] = field(default_factory=dict)
+    written: dict[str, RunningChecksums] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes were written."""
+        return sum(each.size for each in self.written.values())
 
     def append(self, block: Block) -> None:
         """Write one block after the others."""
         X = block.features
         if isinstance(X, np.ndarray):
-            self._write("dense", X)
+            self._write_numbers("dense", X)
             self.layouts.append(Layout(block.rows))
         else:
             for part in ("data", "indices", "indptr"):
-                self._write(part, getattr(X, part))
+                self._write_numbers(part, getattr(X, part))
             self.layouts.append(Layout(block.rows, X.nnz))
         for role in ROLES:
             if getattr(block, role) is not None:
-                self._write(role, getattr(block, role))
+                self._write_numbers(role, getattr(block, role))
 
-    def close(self) -> int:
-        """Close the files and return their size in bytes."""
+    def write(self, part: str, data: np.ndarray) -> None:
+        """Append bytes, (n,) uint8, to a file of any name."""
+        if part not in self.files:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.files[part] = open(self.directory / part, "wb")  # noqa: SIM115 - closed in close()
+            self.written[part] = RunningChecksums()
+        self.files[part].write(data.data)
+        self.written[part].add(data)
+
+    def close(self) -> str:
+        """Close the files, write their checksums and return the digest of these."""
         for file in self.files.values():
             file.close()
-        return sum((self.directory / part).stat().st_size for part in self.files)
+        table = json.dumps({part: [each.size, each.values.tolist()] for part, each in self.written.items()}).encode()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / CHECKSUMS).write_bytes(table)
+        return _digest(table)
 
     def discard(self) -> None:
         """Close the files and remove them."""
@@ -111,168 +133,52 @@ class Writer:
             file.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _write(self, part: str, array: np.ndarray) -> None:
-        if part not in self.files:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self.files[part] = open(self.directory / part, "wb")  # noqa: SIM115 - closed in close()
-        self.files[part].write(np.ascontiguousarray(array, stored_types(self.dtype)[part]).data)
+    def _write_numbers(self, part: str, array: np.ndarray) -> None:
+        self.write(part, np.ascontiguousarray(array, stored_types(self.dtype)[part]).reshape(-1).view(np.uint8))
+
+
+def _digest(table: bytes) -> str:
+    return blake2b(table, digest_size=16).hexdigest()
 
 
 class Missing(Exception):
-    """The files of a partition are not on this machine."""
+    """The files of a partition are not on this machine, or not as they were packed; the message says what is wrong."""
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a block begins in the files: how many rows, dense rows, row pointers and stored values stand before it."""
-
-    rows: int = 0
-    dense: int = 0
-    pointers: int = 0
-    nonzeros: int = 0
-
-    def features(self, layout: Layout, columns: int) -> list[tuple[str, int, int]]:
-        """The files that have the features of a block that begins here, and from where to where."""
-        if layout.nonzeros < 0:
-            return [("dense", self.dense * columns, (self.dense + layout.rows) * columns)]
-        return [(part, self.nonzeros, self.nonzeros + layout.nonzeros) for part in ("data", "indices")]
-
-    def after(self, layout: Layout) -> "_Place":
-        """Where the next block begins."""
-        if layout.nonzeros < 0:
-            return _Place(self.rows + layout.rows, self.dense + layout.rows, self.pointers, self.nonzeros)
-        pointers, nonzeros = self.pointers + layout.rows + 1, self.nonzeros + layout.nonzeros
-        return _Place(self.rows + layout.rows, self.dense, pointers, nonzeros)
-
-
-class _Files:
-    """The open files of a partition. Features come out of them as float64, whatever they are stored as."""
-
-    def __init__(self, dtype: str) -> None:
-        self.open: dict[str, BinaryIO] = {}
-        self.types = stored_types(dtype)
-        self.raw = np.empty(CAST_NUMBERS, DTYPES[dtype])  # reused, since memory is slow when it is touched first
-        self.mapped: dict[str, tuple[int, np.ndarray]] = {}
-
-    def map(self, part: str, start: int, stop: int) -> None:
-        """Have the numbers from `start` to `stop` of a file taken from the system's own pages, without a copy.
-
-        A range is a block, and not the whole file, so that a worker never has much of it among its pages.
-        """
-        self.mapped.pop(part, None)
-        if start == stop:
-            return
-        kind, file = self.types[part], self.open[part]
-        before = start * kind.itemsize % mmap.ALLOCATIONGRANULARITY
-        size = before + (stop - start) * kind.itemsize
-        try:
-            pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ, offset=start * kind.itemsize - before)
-        except ValueError:
-            raise OSError(f"{file.name} is shorter than when it was packed") from None
-        pages.madvise(mmap.MADV_SEQUENTIAL)
-        self.mapped[part] = start, np.frombuffer(pages, kind, stop - start, before)
-
-    def read(self, part: str, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
-        """The numbers from `start` to `stop` of a file, not to be written to.
-
-        They are those that are mapped, or a copy, in the buffer if there is one.
-        """
-        array = np.empty(stop - start, FILES[part]) if buffer is None else buffer[: stop - start]
-        if part in self.mapped:
-            first, stored = self.mapped[part]
-            found = stored[start - first : stop - first]
-            if found.dtype == array.dtype:
-                return found
-            array[:] = found
-        elif self.types[part] == array.dtype:
-            _fill(self.open[part], array, start)
-        else:
-            for place in range(0, len(array), len(self.raw)):
-                piece = array[place : place + len(self.raw)]
-                _fill(self.open[part], raw := self.raw[: len(piece)], start + place)
-                piece[:] = raw
-        return array
-
-
-def read_chunks(
-    handle: Handle, size: int = CHUNK_BYTES, windows: Sequence[Sequence[slice]] | None = None
-) -> Iterator[Block]:
-    """The rows of a partition in chunks of about `size` bytes, whose arrays are not to be written to.
-
-    With `windows`, some slices of each block, only their rows are read. A chunk is valid until the next one is asked
-    for: most are views of the files' pages, or of a buffer that is used again. Raises `Missing` before the first where
-    a file is gone.
-    """
-    files = _Files(handle.dtype)
+@contextmanager
+def missing_if_unreadable(handle: Handle) -> Iterator[None]:
     try:
-        for part in handle.parts:
-            files.open[part] = open(Path(handle.directory) / part, "rb", buffering=0)  # noqa: SIM115
-            if part == "dense" and windows is not None:  # the system is not to read beyond the end of a window
-                os.posix_fadvise(files.open[part].fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-        dense = partial(_dense_chunks, buffer=np.empty(max(size // 8, handle.columns)))  # at least one row
-        sparse = partial(_sparse_chunks, most=sparse_chunk(size, handle.columns))
-        roles = [role for role in ROLES if role in files.open]
-        place = _Place()
-        for i, layout in enumerate(handle.layouts):
-            read = dense if layout.nonzeros < 0 else sparse
-            if windows is None:
-                for part, start, stop in place.features(layout, handle.columns):
-                    files.map(part, start, stop)
-            for rows in [slice(0, layout.rows)] if windows is None else windows[i]:
-                rest = {role: files.read(role, place.rows + rows.start, place.rows + rows.stop) for role in roles}
-                yield from read(files, handle.columns, place, rows, rest)
-            place = place.after(layout)
-    except FileNotFoundError as error:
-        raise Missing(handle.partition) from error
-    finally:
-        for file in files.open.values():
-            file.close()
+        yield
+    except OSError as error:
+        raise Missing(f"{error.filename or handle.directory} cannot be read: {error.strerror or error}") from error
 
 
-def _dense_chunks(
-    files: _Files,
-    columns: int,
-    place: _Place,
-    rows: slice,
-    rest: dict[str, np.ndarray],
-    buffer: np.ndarray,
-) -> Iterator[Block]:
-    step = max(1, len(buffer) // max(columns, 1))
-    for start in range(rows.start, rows.stop, step):
-        count = min(start + step, rows.stop) - start
-        first = (place.dense + start) * columns
-        X = files.read("dense", first, first + count * columns, buffer)
-        within = slice(start - rows.start, start - rows.start + count)
-        yield Block(X.reshape(count, columns), **{role: part[within] for role, part in rest.items()})
+def expected_files(handle: Handle) -> dict[str, Expected]:
+    """Return what each file of a partition was when it was packed."""
+    path = Path(handle.directory, CHECKSUMS)
+    table = path.read_bytes()
+    if _digest(table) != handle.seal:
+        raise Missing(f"{path} is damaged")
+    return {part: Expected(size, sums) for part, (size, sums) in json.loads(table).items()}
 
 
-def _sparse_chunks(
-    files: _Files,
-    columns: int,
-    place: _Place,
-    rows: slice,
-    rest: dict[str, np.ndarray],
-    most: int,
-) -> Iterator[Block]:
-    indptr = files.read("indptr", place.pointers + rows.start, place.pointers + rows.stop + 1)
-    start, total = 0, rows.stop - rows.start
-    while start < total:
-        stop = int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1
-        chunk = slice(start, min(max(stop, start + 1), total))
-        ends = place.nonzeros + int(indptr[start]), place.nonzeros + int(indptr[chunk.stop])
-        local = (indptr[start : chunk.stop + 1] - indptr[start]).astype(np.int32)
-        cells = (files.read("data", *ends), files.read("indices", *ends), local)
-        X = csr_array(cells, shape=(chunk.stop - start, columns))
-        yield Block(X, **{role: part[chunk] for role, part in rest.items()})
-        start = chunk.stop
+def read_file(handle: Handle, part: str) -> bytes:
+    """Return a file of a partition as it was packed; raises `Missing` where it is not there or is another one now."""
+    path = Path(handle.directory, part)
+    with missing_if_unreadable(handle):
+        expected, data = expected_files(handle)[part], path.read_bytes()
+    check_size(path, len(data), expected)
+    check_bytes(path, 0, np.frombuffer(data, np.uint8), expected)
+    return data
 
 
-def _fill(file: BinaryIO, array: np.ndarray, start: int) -> None:
-    """Fill an array with the numbers of its own type in a file from `start` on."""
-    view = memoryview(array.data).cast("B") if array.size else memoryview(b"")
-    file.seek(start * array.itemsize)
-    while len(view):
-        count = file.readinto(view)  # type: ignore[attr-defined]
-        if not count:
-            raise OSError(f"{file.name} is shorter than when it was packed")
-        view = view[count:]
+def check_size(path: Path, size: int, expected: Expected) -> None:
+    if size != expected.size:
+        raise Missing(f"{path} has {size:,} bytes, but {expected.size:,} were packed")
+
+
+def check_bytes(path: Path, start: int, data: np.ndarray, expected: Expected) -> None:
+    try:
+        expected.check(start, data)
+    except Damaged as damaged:
+        raise Missing(f"{path} is damaged: {damaged}") from None

@@ -4,7 +4,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.means import SCHEMA, Found, SumPresent, load_node
+from sparkdml.blocks.means import SCHEMA, Found, SumPresent, load_nodes
 from sparkdml.engine.tree import gather, root
 from sparkdml.errors import DataError
 
@@ -18,7 +18,7 @@ def feature_means(selected: DataFrame, columns: Columns) -> np.ndarray | None:
     None where there are no rows or vectors of several sizes, which packing tells better. Raises DataError for a
     feature without any number.
     """
-    nodes = selected.mapInArrow(SumPresent(columns, columns.size), SCHEMA).rdd.map(load_node)
+    nodes = selected.mapInArrow(SumPresent(columns, columns.size), SCHEMA).rdd.mapPartitionsWithIndex(load_nodes)
     count, size = nodes.getNumPartitions(), 3 * 8 * (columns.size or UNKNOWN_SIZE)
     found: Found = root(gather(nodes, count, DEPTH, size), count) if count else Found()
     if found.sums is None:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.pack import Report
+from sparkdml.blocks.report import Report
 from sparkdml.blocks.violations import FLATTENED
 from sparkdml.errors import DataError, DataWarning
 

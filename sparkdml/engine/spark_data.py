@@ -15,11 +15,12 @@ from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
 
 from sparkdml.blocks.balance import Draw, draw
 from sparkdml.blocks.contents import table_of, told_uneven
-from sparkdml.blocks.pack import SCHEMA, Plan, Report
+from sparkdml.blocks.pack import SCHEMA, Plan
 from sparkdml.blocks.parquet_scan import packed_from_files
 from sparkdml.blocks.partitioning import key_columns, moved, ordered
+from sparkdml.blocks.report import Report
 from sparkdml.blocks.sampling import Sampling
-from sparkdml.blocks.schema import resolve_columns, select_columns
+from sparkdml.blocks.schema import numbered, resolve_columns, select_columns
 from sparkdml.blocks.stats import MOMENTS, Statistics
 from sparkdml.blocks.store import DTYPES, Handle
 from sparkdml.blocks.violations import HANDLE_INVALID
@@ -28,7 +29,7 @@ from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.handles import Handles
 from sparkdml.engine.means import feature_means
 from sparkdml.engine.report import EMPTY, check_report
-from sparkdml.engine.tasks import Request, Rows, Task
+from sparkdml.engine.tasks import Loss, Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
 from sparkdml.engine.workers import told_missing_modules
 from sparkdml.errors import (
@@ -38,10 +39,13 @@ from sparkdml.errors import (
     ParamError,
     ReleasedError,
     SessionError,
+    StorageError,
 )
 from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
 
 logger = logging.getLogger("sparkdml")
+
+SHOWN = 5  # partitions of which a warning says why they are packed again
 
 
 def pack(
@@ -159,7 +163,7 @@ def _dealt(rows: DataFrame, drawn: Draw | None, partitioning: str, count: int | 
 
 def _packed(rows: DataFrame, plan: Plan) -> RDD:
     """The handles of the packed partitions; the one look at the partitions of `rows`."""
-    return rows.mapInArrow(plan, SCHEMA).rdd.map(tasks.load_handle)
+    return numbered(rows).mapInArrow(plan, SCHEMA).rdd.mapPartitionsWithIndex(tasks.load_handles)
 
 
 class SparkData(Data):
@@ -296,27 +300,42 @@ class SparkData(Data):
 
         The job has as many tasks as a pass over all rows, or `count`.
         """
-        redirected = partial(tasks.redirected, task=task, moved=dict(self._moved))
+        moved = dict(self._moved)
         handles = self._handles.divided(count or self.tasks)
-        nodes = handles.mapPartitions(partial(tasks.merged, task=redirected, count=self.partitions))
-        found = self._recover(gather(nodes, self.partitions, depth, size), task, redirected)
+        nodes = handles.mapPartitions(partial(tasks.merged, task=task, moved=moved, count=self.partitions))
+        found = self._recover(gather(nodes, self.partitions, depth, size), task)
         part = root(found, self.partitions)
         self._check_rows(part.rows)
         return part.value
 
-    def _recover(self, nodes: list[Node], task: Task, redirected: Task) -> list[Node]:
-        """Ask again where files were missing: first at the handles' homes, then by packing those partitions anew."""
-        if missing := self._missing(nodes):
-            logger.warning("files of %d of %d partitions were not found: trying again", len(missing), self.partitions)
-            again = self._context.runJob(self._handles.rdd, redirected, missing)
-            nodes = combine([*nodes, *again], self.partitions)
-        if missing := self._missing(nodes):
-            logger.warning("packing %d of %d partitions again", len(missing), self.partitions)
+    def _recover(self, nodes: list[Node], task: Task) -> list[Node]:
+        """Ask again where files could not be used: first at the handles' homes, then by packing those partitions anew.
+
+        Raises `StorageError` where files that were just written cannot be used either.
+        """
+        if not (missing := self._missing(nodes)):
+            return nodes
+        logger.warning("files of %d of %d partitions cannot be used: trying again", len(missing), self.partitions)
+        again = partial(tasks.attempted, task=task, moved=dict(self._moved))
+        found: list[Any] = self._context.runJob(self._handles.rdd, again, missing)
+        nodes = self._joined(nodes, found)
+        if losses := [each for each in found if isinstance(each, Loss)]:
+            for loss in losses[:SHOWN]:
+                logger.warning("partition %d: %s", loss.partition, loss.reason)
+            logger.warning("packing %d of %d partitions again", len(losses), self.partitions)
             anew = partial(tasks.with_handle, task=task)
-            found: Any = self._context.runJob(self._packed, anew, missing)
-            self._moved.update({handle.partition: handle for handle, _ in found})
-            nodes = combine([*nodes, *(node for _, node in found)], self.partitions)
+            packed: list[Any] = self._context.runJob(self._packed, anew, [loss.partition for loss in losses])
+            self._moved.update({handle.partition: handle for handle, _ in packed})
+            nodes = self._joined(nodes, [each for _, each in packed])
+            for lost in (each for _, each in packed if isinstance(each, Loss)):
+                raise StorageError(
+                    f"partition {lost.partition} was packed again, and its new files cannot be used either: "
+                    f"{lost.reason}; check the disks of spark.local.dir on the executors."
+                )
         return nodes
+
+    def _joined(self, nodes: list[Node], found: list[Node | Loss]) -> list[Node]:
+        return combine([*nodes, *(each for each in found if not isinstance(each, Loss))], self.partitions)
 
     def _missing(self, nodes: list[Node]) -> list[int]:
         seen = {rows.partition for _, part in nodes for rows in part.rows}

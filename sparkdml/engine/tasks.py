@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ from typing import Any
 from pyspark import Broadcast, Row, SparkContext
 
 from sparkdml.blocks.block import Block
-from sparkdml.blocks.pack import read_report
+from sparkdml.blocks.decode import UNNUMBERED
+from sparkdml.blocks.reader import read_chunks
+from sparkdml.blocks.report import Report, read_report
 from sparkdml.blocks.stats import Statistics
-from sparkdml.blocks.store import Handle, Missing, read_chunks
+from sparkdml.blocks.store import Handle, Missing
 from sparkdml.blocks.worker import freeze_modules
 from sparkdml.engine.data import Answers, answer
 from sparkdml.engine.tree import Node, combine
 from sparkdml.optim.queries import PerPartition, Query, Sample, array_bytes
 
-Task = Callable[[Iterable[Handle]], Iterator[Node]]
+Task = Callable[[Handle], Any]  # what a partition answers; raises `Missing` where its files cannot be used
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,14 @@ class Part:
     def merge(self, other: "Part") -> "Part":
         """The answers of both."""
         return Part(self.value.merge(other.value), self.rows + other.rows)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A partition whose files cannot be used, and why."""
+
+    partition: int
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +94,13 @@ def broadcast(context: SparkContext, request: Request) -> Iterator[Broadcast[Req
         sent.destroy()
 
 
-def load_handle(row: Row) -> Handle:
-    """The handle that a packing task returned."""
-    handle: Handle = pickle.loads(row.handle)
-    return handle
+def load_handles(partition: int, rows: Iterable[Row]) -> Iterator[Handle]:
+    """Return what packing returned, under the number of the partition, which packing cannot know without a row."""
+    for row in rows:
+        handle: Handle = pickle.loads(row.handle)
+        if handle.partition not in (partition, UNNUMBERED):
+            raise RuntimeError(f"partition {partition} was packed as partition {handle.partition}")
+        yield replace(handle, partition=partition)
 
 
 def unchanged(handle: Handle) -> Handle:
@@ -95,31 +108,20 @@ def unchanged(handle: Handle) -> Handle:
     return handle
 
 
-def report(handles: Iterable[Handle]) -> Iterator[Node]:
-    """What packing had to tell of each partition. A partition whose files are missing answers nothing."""
-    for handle in handles:
-        try:
-            yield (0, handle.partition), Part(read_report(handle), (Rows.of(handle),))
-        except FileNotFoundError:
-            continue
+def report(handle: Handle) -> Report:
+    """Return what packing found in a partition."""
+    return read_report(handle)
 
 
-def statistics(handles: Iterable[Handle], columns: int) -> Iterator[Node]:
-    """The statistics of each partition. A partition whose files are missing answers nothing."""
-    for place, part in report(handles):
-        found = part.value.statistics or Statistics.empty(columns)
-        yield place, Part(PerPartition((found,)), part.rows)
+def statistics(handle: Handle, columns: int) -> PerPartition[Statistics]:
+    """Return the statistics of a partition."""
+    return PerPartition((read_report(handle).statistics or Statistics.empty(columns),))
 
 
-def answers(handles: Iterable[Handle], request: Broadcast[Request] | Enclosed) -> Iterator[Node]:
-    """The answers of each partition. A partition whose files are missing answers nothing."""
+def answers(handle: Handle, request: Broadcast[Request] | Enclosed) -> Answers:
+    """Return the answers of a partition."""
     asked = request.value
-    for handle in handles:
-        try:
-            found = answer(asked.queries, asked.columns, handle.rows, partial(_chunks, handle, asked.chunk_bytes))
-        except Missing:
-            continue
-        yield (0, handle.partition), Part(Answers(found), (Rows.of(handle),))
+    return Answers(answer(asked.queries, asked.columns, handle.rows, partial(_chunks, handle, asked.chunk_bytes)))
 
 
 def _chunks(handle: Handle, size: int, sample: Sample | None) -> Iterator[Block]:
@@ -127,23 +129,40 @@ def _chunks(handle: Handle, size: int, sample: Sample | None) -> Iterator[Block]
     return read_chunks(handle, size, None if sample is None else sample.windows(handle.partition, blocks))
 
 
-def redirected(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle]) -> Iterator[Node]:
-    """The task on the handles, those of partitions that were packed again replaced."""
-    return task(moved.get(handle.partition, handle) for handle in handles)
+def attempted(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle]) -> Iterator[Node | Loss]:
+    """Run a task on each partition, on the new files of those that were packed again."""
+    for handle in handles:
+        current = moved.get(handle.partition, handle)
+        try:
+            value = _of_intact_rows(task, current)
+        except Missing as missing:
+            yield Loss(current.partition, str(missing))
+        else:
+            yield (0, current.partition), Part(value, (Rows.of(current),))
 
 
-def merged(handles: Iterable[Handle], task: Task, count: int) -> Iterator[Node]:
-    """The nodes of a task, siblings merged."""
-    nodes = combine(task(handles), count)
+def _of_intact_rows(task: Task, handle: Handle) -> Any:
+    """Run a task; raises `Missing` where it fails over damaged rows, which are compared after they were used."""
+    try:
+        return task(handle)
+    except Exception:
+        for _ in read_chunks(handle):
+            pass
+        raise
+
+
+def merged(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle], count: int) -> Iterator[Node]:
+    """Run a task on each partition and merge siblings; one whose files cannot be used has no node."""
+    nodes = combine((each for each in attempted(handles, task, moved) if not isinstance(each, Loss)), count)
     freeze_modules()
     return iter(nodes)
 
 
-def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle, Node]]:
-    """The nodes of a task, each with the handle that it came from."""
+def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle, Node | Loss]]:
+    """Run a task on each partition, and return its handle too."""
     for handle in handles:
-        for node in task([handle]):
-            yield handle, node
+        for found in attempted([handle], task, {}):
+            yield handle, found
 
 
 def remove_named(_: Iterable[int], name: str) -> None:

@@ -30,6 +30,7 @@ from sparkdml.errors import (
     SessionError,
     SolverError,
     SparkdmlError,
+    StorageError,
 )
 
 
@@ -83,6 +84,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ColumnTypeError, os.EX_DATAERR),
     (InputMissingError, os.EX_NOINPUT),
     (NonDeterministicSourceError, os.EX_UNAVAILABLE),
+    (StorageError, os.EX_UNAVAILABLE),
     (PublishDeniedError, os.EX_NOPERM),
     (PublishError, os.EX_IOERR),
     (DivergenceError, 80),
