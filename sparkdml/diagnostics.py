@@ -72,10 +72,8 @@ def _theta(fit: Fit) -> np.ndarray:
 
 
 def warn_unconverged(fit: Fit, remedy: str) -> None:
-    """Warn where the solver did not converge, and say what may help."""
+    """Warn that the solver did not converge, and say what may help."""
     state, solver = fit.state, getattr(fit.solver, "inner", fit.solver)
-    if state.stop.converged:
-        return
     gap = f", with an objective at most {state.gap:.2g} times itself above its minimum" if state.gap < 1.0 else ""
     if fit.separated:
         advice = "more iterations do not help, since the labels are separated: set regParam above 0"

@@ -273,7 +273,8 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
     def _warn(self, data: Data, statistics: Statistics, fit: Fit, point: Point) -> None:
         """Warn where the solver did not converge, and where partitions are skewed that it has to hold together."""
         warn_skewed(fit.state)
-        warn_unconverged(fit, self._remedy(fit))
+        if not fit.state.stop.converged:
+            warn_unconverged(fit, self._remedy(fit))
 
     def _remedy(self, fit: Fit) -> str:
         """What else, beside more iterations, may help a fit that did not converge."""

@@ -477,6 +477,7 @@ def test_auto_and_its_solver_are_told(local: LocalData) -> None:
 # Transform.
 
 
+@pytest.mark.filterwarnings("ignore:an essentially perfect fit")
 def test_missing_features_give_a_null_and_nothing_else_changes(spark: SparkSession) -> None:
     names = ["first one", "a.b"]
     table = spark.createDataFrame([(1.0, 2.0, 5.0), (2.0, 0.5, 6.5), (0.0, 1.0, 1.0)], [*names, "the.label"])
@@ -493,6 +494,7 @@ def test_missing_features_give_a_null_and_nothing_else_changes(spark: SparkSessi
     assert values[1:] == [None, None, None]
 
 
+@pytest.mark.filterwarnings("ignore:an essentially perfect fit")
 def test_a_null_vector_or_array_gives_a_null_prediction(spark: SparkSession) -> None:
     rows = [(Vectors.dense(float(i), float(i * i)), [float(i), float(i * i)], 3.0 * i) for i in range(5)]
     table = spark.createDataFrame(rows, ["vector", "array", "label"])

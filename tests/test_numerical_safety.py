@@ -153,7 +153,9 @@ def test_a_column_of_rounding_and_a_row_of_all_the_weight_are_told(name: str) ->
     family = ESTIMATORS[name]
     steps = np.column_stack([X, 1e6 + 1e-10 * np.round(X[:, 0])])
     with pytest.warns(DataWarning, match="column 'x3' varies by .* about 1e.06, which is mostly rounding"):
-        family.make().fit(LocalData(steps, family.labels))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # where margins are rounding, most solvers get stuck
+            family.make().fit(LocalData(steps, family.labels))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = family.make().fit(LocalData(X, family.labels, np.where(np.arange(N) == 0, 1e300, 1.0)))

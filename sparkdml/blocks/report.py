@@ -92,7 +92,9 @@ def _as_text(statistics: Statistics) -> dict[str, Any]:
     labels, net = statistics.labels, statistics.net
     found["ranges"] = statistics.ranges.tolist()
     found["labels"] = None if labels is None else [[label, *seen] for label, seen in labels.items()]
-    return {**found, "net": None if net is None else _as_text(net)}
+    if net is None:
+        return {**found, "net": None}
+    return {**found, "net": _as_text(net), "offsets": statistics.offsets.tolist()}
 
 
 def _moments(statistics: Statistics) -> bytes:
@@ -107,4 +109,5 @@ def _from_text(text: dict[str, Any], columns: int, moments: BinaryIO) -> Statist
     found["vast"] = found["vast"].astype(int)
     labels = None if text["labels"] is None else {label: (count, weight) for label, count, weight in text["labels"]}
     net = None if text["net"] is None else _from_text(text["net"], 0, moments)
-    return Statistics(**{**text, **found, "ranges": np.array(text["ranges"]), "labels": labels, "net": net})
+    found |= {name: np.array(text[name]) for name in ("ranges", "offsets") if name in text}
+    return Statistics(**{**text, **found, "labels": labels, "net": net})

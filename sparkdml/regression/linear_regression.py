@@ -296,8 +296,9 @@ class LinearRegression(
 
     def _warn(self, data: Data, statistics: Statistics, fit: Fit, point: Point) -> None:
         super()._warn(data, statistics, fit, point)
-        if statistics.variance[-1] > 0.0:
-            warn_perfect(point.loss, float(statistics.center[-1] ** 2 + statistics.variance[-1]))
+        spread = float(statistics.net_of_offset.variance[-1])
+        if spread > 0.0:
+            warn_perfect(point.loss, float(statistics.center[-1] ** 2) + spread)
 
     def _known_constants(self, model: Any, problem: Problem) -> np.ndarray:
         return np.array([model.scale] * (problem.loss.constants if model._loss().constants else 0))

@@ -272,7 +272,8 @@ def is_low(
 ) -> bool:
     """Return whether ||residual||^2 / (2 curvature), the height above the minimum of a parabola, is a small gap."""
     with np.errstate(over="ignore"):
-        gap = float(np.sum(np.square(problem.residual(point)))) / (2.0 * curvature)
+        squared = float(np.sum(np.square(problem.residual(point))))
+    gap = (squared / (2.0 * curvature) if curvature > 0.0 else np.inf) if squared > 0.0 else 0.0
     return is_small(problem, state, gap, share, perfect)
 
 
