@@ -38,8 +38,7 @@ def checksum(chunk: np.ndarray) -> int:
         padded[: len(chunk)] = chunk
         chunk = padded
     matrix = chunk.reshape(-1, WIDTH)
-    mixed: np.ndarray = np.bitwise_xor.reduce(matrix, axis=0)
-    return crc32(mixed.data, crc32(matrix[0, :HEAD]))
+    return crc32(np.bitwise_xor.reduce(matrix, axis=0).tobytes(), crc32(matrix[0, :HEAD].tobytes()))
 
 
 class RunningChecksums:
