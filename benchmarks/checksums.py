@@ -1,6 +1,6 @@
 """What it costs to compare packed rows with their checksums: the first pass over a pack, which does so, and later ones.
 
-    python benchmarks/checksums.py                         # 1,000,000 x 100 dense and 500,000 x 10,000 sparse rows
+    python benchmarks/checksums.py                         # 1,000,000 x 100 dense and 400,000 x 1,000 sparse rows
     python benchmarks/checksums.py --before ../checkout    # later passes beside those of another checkout, in turn
 
 Seconds are of one gradient of the logistic loss. Every round makes the pack look as it was right after packing, then
@@ -12,39 +12,47 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import sparkdml
-from sparkdml.datasets import Recipe, make_table
 from sparkdml.jobkit.session import get_spark
 from sparkdml.optim.losses import LOSSES
 from sparkdml.optim.queries import Gradient
 
-CORES, DENSE, SPARSE = 2, "dense", "sparse"
-ROWS = {DENSE: 1_000_000, SPARSE: 500_000}
-COLUMNS, WIDE, NONZEROS = 100, 10_000, 40
+CORES, FILES = 2, 4
+DENSE, SPARSE = "dense", "sparse"
+ROWS, COLUMNS, DENSITY = {DENSE: 1_000_000, SPARSE: 400_000}, {DENSE: 100, SPARSE: 1000}, {DENSE: 1.0, SPARSE: 0.05}
 
 
-def recipe(kind: str, rows: int) -> Recipe:
-    """The rows; the vector column is named as that of the estimators."""
-    shape = {"features": COLUMNS} if kind == DENSE else {"features": WIDE, "density": NONZEROS / WIDE}
-    return Recipe(kind="classification", rows=rows, layout="vector", partitions=2 * CORES, **shape)
+def write(directory: Path, kind: str, rows: int) -> None:
+    """Write the rows as Parquet files, an array column of features and a label."""
+    rng = np.random.default_rng(0)
+    for number in range(FILES):
+        count = rows // FILES
+        X = rng.normal(size=(count, COLUMNS[kind])) * (rng.random((count, COLUMNS[kind])) < DENSITY[kind])
+        flat = pa.array(X.ravel())
+        features = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * COLUMNS[kind]), flat)
+        table = pa.table({"features": features, "label": (rng.random(count) < 0.5).astype(float)})
+        pq.write_table(table, directory / f"{number}.parquet")
 
 
-def serve(kind: str, rows: int) -> None:
+def serve(table: Path) -> None:
     """Pack, then make a pass for each line of stdin and print its seconds; "first" makes the pack look new before."""
     quick = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}  # or the JVM compiles for the first 20 passes
     spark = get_spark("checksums", **{"spark.master": f"local[{CORES}]", "spark.driver.memory": "2g", **quick})
     spark.sparkContext.setLogLevel("ERROR")
-    with sparkdml.pack(make_table(spark, recipe(kind, rows))) as data:
+    with sparkdml.pack(spark.read.parquet(str(table))) as data:
         columns = len(data.feature_names)
         query = Gradient(LOSSES["logistic"], np.full((columns, 1), 0.01), np.zeros(1))
         directories = [Path(handle.directory) for handle in data._handles.rdd.collect()]
-        for line in ["first", *["later"] * 4, *_lines()]:
+        for line in chain(["first", *["later"] * 4], map(str.strip, sys.stdin)):
             if line == "first":
                 for directory in directories:
                     (directory / "checked").unlink(missing_ok=True)
@@ -53,19 +61,14 @@ def serve(kind: str, rows: int) -> None:
             print(f"seconds {time.perf_counter() - started}", flush=True)
 
 
-def _lines() -> Iterator[str]:
-    for line in sys.stdin:
-        yield line.strip()
-
-
 class Server:
     """A process that makes passes, with the code of a checkout."""
 
-    def __init__(self, checkout: Path, kind: str, rows: int) -> None:
-        command = [sys.executable, __file__, "--serve", kind, "--rows", str(rows)]
+    def __init__(self, checkout: Path, table: Path) -> None:
+        command = [sys.executable, str(Path(__file__).resolve()), "--serve", str(table)]
         environment = {**os.environ, "PYTHONPATH": str(checkout.resolve()), "OPENBLAS_NUM_THREADS": "1"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen(command, text=True, env=environment, **pipes)  # type: ignore[call-overload]
+        self.process = subprocess.Popen(command, text=True, env=environment, cwd=checkout, **pipes)  # type: ignore[call-overload]
         self._warm = [self._read() for _ in range(5)]
 
     def ask(self, which: str) -> float:
@@ -88,18 +91,20 @@ class Server:
 
 def compare(kind: str, rows: int, rounds: int, before: Path | None) -> None:
     """Print medians of one kind of rows."""
-    ours = Server(Path(__file__).resolve().parents[1], kind, rows)
-    theirs = Server(before, kind, rows) if before else None
     found: list[list[float]] = []
-    for _ in range(rounds):
-        times = []
-        for which in ("first", "later", "later"):
-            times.append(ours.ask(which))
-            times.append(theirs.ask("later") if theirs else np.nan)
-        found.append(times)
-    ours.close()
-    if theirs:
-        theirs.close()
+    with tempfile.TemporaryDirectory() as directory:
+        write(Path(directory), kind, rows)
+        ours = Server(Path(__file__).resolve().parents[1], Path(directory))
+        theirs = Server(before, Path(directory)) if before else None
+        for _ in range(rounds):
+            times = []
+            for which in ("first", "later", "later"):
+                times.append(ours.ask(which))
+                times.append(theirs.ask("later") if theirs else np.nan)
+            found.append(times)
+        ours.close()
+        if theirs:
+            theirs.close()
     first, _, second, other, third, another = (np.array(column) for column in zip(*found, strict=True))
     print(f"{kind}, {rows:,} rows, {rounds} rounds: median seconds, and of ratios median and quartiles")
     print(f"  first {np.median(first):.3f}   second {np.median(second):.3f}   third {np.median(third):.3f}")
@@ -121,10 +126,10 @@ def main() -> None:
     parser.add_argument("--only", choices=(DENSE, SPARSE))
     parser.add_argument("--rows", type=int, help="rows of each table")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--serve", choices=(DENSE, SPARSE), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.rows)
+        serve(options.serve)
         return
     for kind in (DENSE, SPARSE):
         if options.only in (None, kind):

@@ -1,11 +1,13 @@
 """Faults on a cluster of separate executor processes; prints one line of JSON with what was observed.
 
-Run by test_cluster.py in a process of its own: one cluster, all three experiments.
+Run by test_cluster.py in a process of its own: one cluster, all experiments. With the argument "soak" it kills
+executors only, thirty times, at any moment of a fit, over many numbers of partitions.
 """
 
 import json
 import logging
 import os
+import random
 import shutil
 import signal
 import sys
@@ -13,14 +15,16 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from sparkdml import pack
 from sparkdml.engine import tree
 from sparkdml.engine.data import Reading
+from sparkdml.engine.handles import TASKS_PER_CORE
 from sparkdml.engine.spark_data import SparkData
 from sparkdml.errors import ConvergenceWarning
 from sparkdml.jobkit.session import get_spark
@@ -29,7 +33,11 @@ from sparkdml.optim.queries import Gradient
 from sparkdml.regression import LinearRegression
 
 PARTITIONS, FEATURES = 16, 12
-ITERATIONS = {"l-bfgs": 5, "sgd": 1, "local-sgd": 2}  # of each solver, enough for some passes
+ITERATIONS = {"l-bfgs": 5, "sgd": 1, "local-sgd": 2, "gd": 6}  # of each solver, enough for some passes
+ALONE = ("l-bfgs", "sgd", "local-sgd")  # with as many tasks as partitions
+NAMES = [f"x{j}" for j in range(FEATURES)]
+COALESCED = {"numPartitions": 4, "validationFraction": 0.2}
+KILLS = 30  # of a soak
 
 
 class AfterPass(logging.Handler):
@@ -133,7 +141,8 @@ def depths(spark: SparkSession, data: SparkData) -> dict[str, Any]:
     return {"answers": answers, "stages": counts, "fits": [fit(data, depth=depth)["bits"] for depth in (1, 4)]}
 
 
-def kill_an_executor(data: SparkData, solver: str) -> dict[str, Any]:
+def kill_an_executor(data: SparkData, solver: str, delay: float | None = None) -> dict[str, Any]:
+    """A fit of which an executor is killed after the third pass, or so many seconds later, while the fit goes on."""
     undisturbed = fit(data, solver)["bits"]
     before, running, dead = directories(data), executors(), []
     victim = home_of_most(running, list(before.values()))
@@ -147,7 +156,12 @@ def kill_an_executor(data: SparkData, solver: str) -> dict[str, Any]:
         if victim in executors():
             dead.clear()
 
-    result = fit(data, solver, action=kill)
+    if delay is None:
+        result = fit(data, solver, action=kill)
+    else:
+        killer = Timer(delay, kill)
+        result = fit(data, solver, action=killer.start)
+        killer.join()
     after = directories(data)
     moved = sum(before[p] != after[p] for p in before)
     return {**result, "undisturbed": undisturbed, "before": len(running), "dead": dead, "moved": moved}
@@ -165,18 +179,64 @@ def unlink_two(data: SparkData) -> dict[str, Any]:
     return {**result, "moved": sorted(p for p in before if before[p] != after[p])}
 
 
+def rows(spark: SparkSession, partitions: int, count: int = 2000) -> DataFrame:
+    features = [f"sin(id * {j + 1.3}) + {j} * cos(id / {j + 1.0}) AS {name}" for j, name in enumerate(NAMES)]
+    return spark.range(0, count, 1, partitions).selectExpr(*features, "10 * sin(id / 3) + cos(id * id) AS label")
+
+
+def scanned(spark: SparkSession, partitions: int, route: str, count: int = 2000) -> DataFrame:
+    """A Parquet table read as so many partitions, by the workers ("direct") or by Spark."""
+    path = Path.cwd() / f"table-{partitions}-{count}"
+    if not path.exists():
+        rows(spark, partitions, count).write.parquet(str(path))
+    df = spark.read.parquet(str(path))
+    return df if route == "direct" else df.where("label IS NOT NULL")
+
+
+def kill_in_coalesced_tasks(spark: SparkSession) -> dict[str, Any]:
+    """Kills while each task has several partitions, by both routes, with and without numPartitions; a soak has more."""
+    found = {}
+    for route, partitions, options in (("direct", 32, {}), ("by Spark", 16, COALESCED)):
+        with pack(scanned(spark, partitions, route), featuresCols=NAMES, **options) as data:
+            found[route] = {**kill_an_executor(data, "gd"), "partitions": data.partitions, "tasks": data.tasks}
+    return found
+
+
+def soak(spark: SparkSession) -> list[dict[str, Any]]:
+    """Kills at any moment: partitions 1, 4 and 16 times the tasks, both routes, with and without numPartitions."""
+    draw, found = random.Random(0), []
+    cases = [(route, times, tasks) for route in ("direct", "by Spark") for times in (1, 4, 16) for tasks in (None, 3)]
+    while len(found) < KILLS:
+        route, times, tasks = cases[len(found) % len(cases)]
+        partitions = times * (tasks or TASKS_PER_CORE * spark.sparkContext.defaultParallelism)
+        options = {"numPartitions": tasks, "validationFraction": draw.choice([None, 0.2])}
+        solver = draw.choice(list(ITERATIONS))
+        say(f"kill {len(found) + 1}: {partitions} partitions {route}, {options}, {solver}")
+        with pack(scanned(spark, partitions, route, 200_000), featuresCols=NAMES, **options) as data:
+            killed = kill_an_executor(data, solver, draw.uniform(0.0, 1.0))
+            of = {"route": route, "partitions": data.partitions, "tasks": data.tasks, "solver": solver, **options}
+            found.append({**of, **{name: value for name, value in killed.items() if name != "log"}})
+        outcome = "the same bits" if killed["bits"] == killed["undisturbed"] else "OTHER BITS"
+        say(f"{outcome}, {killed['moved']} partitions moved")
+        while spark.sparkContext._jsc.sc().getExecutorMemoryStatus().size() < 3:  # the driver, and two
+            time.sleep(0.1)
+    return found
+
+
 def main() -> None:
     tree.DIRECT_BYTES = 0  # small answers go through the tree too
     logging.getLogger("sparkdml").setLevel(logging.INFO)
     quick_start = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     settings = {"spark.master": "local-cluster[2,1,1024]", "spark.default.parallelism": "4"}
     settings |= {f"spark.{who}.extraJavaOptions": quick_start for who in ("driver", "executor")}
+    settings |= {"spark.sql.files.openCostInBytes": "128m"}  # a partition for each file
     spark = get_spark("faults", **settings, **{"spark.ui.enabled": "false"})
-    names = [f"x{j}" for j in range(FEATURES)]
-    features = [f"sin(id * {j + 1.3}) + {j} * cos(id / {j + 1.0}) AS {name}" for j, name in enumerate(names)]
-    df = spark.range(0, 2000, 1, PARTITIONS).selectExpr(*features, "10 * sin(id / 3) + cos(id * id) AS label")
+    if sys.argv[1:] == ["soak"]:
+        print(json.dumps(soak(spark)))
+        spark.stop()
+        return
     say("packing")
-    with pack(df, featuresCols=names, partitioning="stratified") as data:  # a shuffle comes before what is lost
+    with pack(rows(spark, PARTITIONS), featuresCols=NAMES, partitioning="stratified") as data:  # lost after a shuffle
         undisturbed = fit(data)
         found = {
             "partitions": data.partitions,
@@ -184,9 +244,10 @@ def main() -> None:
             "log": undisturbed["log"],
             "depths": depths(spark, data),
             "unlinked": unlink_two(data),
-            "killed": {solver: kill_an_executor(data, solver) for solver in ITERATIONS},
+            "killed": {solver: kill_an_executor(data, solver) for solver in ALONE},
             "again": fit(data)["bits"],
         }
+    found["coalesced"] = kill_in_coalesced_tasks(spark)
     print(json.dumps(found))
     spark.stop()
 

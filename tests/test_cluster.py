@@ -12,10 +12,8 @@ import pytest
 HERE = Path(__file__).resolve().parent
 
 
-@pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def run_script(scratch: Path, *arguments: str, timeout: int = 600) -> Any:
     """What cluster_script.py saw."""
-    scratch = tmp_path_factory.mktemp("cluster")
     environment = {
         **os.environ,
         "PYTHONPATH": str(HERE.parent),
@@ -24,15 +22,21 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "SPARK_LOCAL_DIRS": str(scratch / "local"),
     }
     ended = subprocess.run(
-        [sys.executable, str(HERE / "cluster_script.py")],
+        [sys.executable, str(HERE / "cluster_script.py"), *arguments],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         env=environment,
         cwd=scratch,
     )
     assert ended.returncode == 0, ended.stderr[-5000:]
-    return json.loads(ended.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What it saw of all experiments but the soak."""
+    return run_script(tmp_path_factory.mktemp("cluster"))  # type: ignore[no-any-return]
 
 
 def test_the_same_bits_at_every_depth(observed: dict[str, Any]) -> None:
@@ -67,3 +71,24 @@ def test_an_executor_killed_between_passes(observed: dict[str, Any], solver: str
 
 def test_a_fit_after_all_of_that_has_the_same_bits(observed: dict[str, Any]) -> None:
     assert observed["again"] == observed["undisturbed"]
+
+
+@pytest.mark.parametrize(("route", "partitions", "tasks"), [("direct", 32, 16), ("by Spark", 16, 4)])
+def test_an_executor_killed_while_tasks_have_several_partitions(
+    observed: dict[str, Any], route: str, partitions: int, tasks: int
+) -> None:
+    killed = observed["coalesced"][route]
+    assert (killed["partitions"], killed["tasks"]) == (partitions, tasks)
+    assert killed["acted"]
+    assert len(killed["dead"]) == 1
+    assert killed["moved"] >= 1
+    assert killed["bits"] == killed["undisturbed"]
+
+
+@pytest.mark.soak
+def test_thirty_kills_at_any_moment(tmp_path: Path) -> None:
+    found = run_script(tmp_path, "soak", timeout=3600)
+    assert len(found) == 30
+    assert all(killed["acted"] for killed in found)
+    assert [killed for killed in found if killed["bits"] != killed["undisturbed"]] == []
+    assert sum(killed["moved"] > 0 for killed in found) >= 20  # some executors die when the last pass is over

@@ -122,7 +122,7 @@ class Writer:
         """Close the files, write their checksums and return the digest of these."""
         for file in self.files.values():
             file.close()
-        table = json.dumps({part: [each.size, each.values.tolist()] for part, each in self.written.items()}).encode()
+        table = json.dumps({part: [each.size, each.values] for part, each in self.written.items()}).encode()
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / CHECKSUMS).write_bytes(table)
         return _digest(table)
@@ -147,6 +147,7 @@ class Missing(Exception):
 
 @contextmanager
 def missing_if_unreadable(handle: Handle) -> Iterator[None]:
+    """Raise `Missing` where the system cannot read a file of a partition."""
     try:
         yield
     except OSError as error:
@@ -173,11 +174,13 @@ def read_file(handle: Handle, part: str) -> bytes:
 
 
 def check_size(path: Path, size: int, expected: Expected) -> None:
+    """Raise `Missing` unless a file has as many bytes as were packed."""
     if size != expected.size:
         raise Missing(f"{path} has {size:,} bytes, but {expected.size:,} were packed")
 
 
 def check_bytes(path: Path, start: int, data: np.ndarray, expected: Expected) -> None:
+    """Raise `Missing` unless the bytes of a file from `start` on are those that were packed."""
     try:
         expected.check(start, data)
     except Damaged as damaged:

@@ -145,6 +145,8 @@ def _of_intact_rows(task: Task, handle: Handle) -> Any:
     """Run a task; raises `Missing` where it fails over damaged rows, which are compared after they were used."""
     try:
         return task(handle)
+    except Missing:
+        raise
     except Exception:
         for _ in read_chunks(handle):
             pass
