@@ -17,9 +17,10 @@ from sparkdml.blocks.cells import Cells
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.contents import Content
 from sparkdml.blocks.decode import Decoder
+from sparkdml.blocks.parquet import Unreadable
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Writer
-from sparkdml.blocks.violations import Violations
+from sparkdml.blocks.violations import UNREADABLE, Violations
 from sparkdml.blocks.worker import freeze_modules, kept_memory
 
 BLOCK_BYTES = 1 << 24  # rows are permuted within blocks of this size, which a worker holds twice
@@ -50,13 +51,16 @@ class Plan:
         yield pa.RecordBatch.from_pydict({"handle": pa.array([pickle.dumps(self.pack(batches))], pa.binary())})
 
     def pack(self, batches: Iterator[pa.RecordBatch]) -> Handle:
-        """Pack the partition of this task. Never raises over bad data: it counts them."""
+        """Pack the partition of this task. Never raises over bad data or files: it counts them."""
         context = TaskContext.get()
         partition = context.partitionId() if context else 0
         with kept_memory():
             packer = Packer(self, partition, scratch_directory(self.name, partition))
-            for batch in batches:
-                packer.add(batch)
+            try:
+                for batch in batches:
+                    packer.add(batch)
+            except Unreadable as failure:
+                packer.decoder.violations.add(failure.path, UNREADABLE, 1, failure.reason)
             handle = packer.finish()
             del packer
         freeze_modules()

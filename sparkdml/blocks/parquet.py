@@ -22,15 +22,15 @@ CODECS = frozenset(("UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4"))  # without
 BAD_PAGE = "CRC checksum verification failed"  # in a sentence of Arrow's
 
 
+GONE = "it is gone"
+
+
 class Unreadable(Exception):
     """A file that cannot be read here: damaged, gone, or of a kind that is left to Spark."""
 
-    def __init__(self, path: str, reason: object) -> None:
-        super().__init__(f"file {path} cannot be read: {' '.join(str(reason).split())}")
-
-
-class Gone(Unreadable):
-    """A file that is not there any more."""
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"file {path} cannot be read: {reason}")
+        self.path, self.reason = path, reason
 
 
 @contextmanager
@@ -39,8 +39,8 @@ def told_unreadable(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, pa.ArrowException) as failure:
-        kind = Gone if isinstance(failure, FileNotFoundError) else Unreadable
-        raise kind(path, failure) from failure
+        gone = isinstance(failure, FileNotFoundError)
+        raise Unreadable(path, GONE if gone else " ".join(str(failure).split())) from failure
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.handles import Handles
 from sparkdml.engine.means import feature_means
 from sparkdml.engine.report import EMPTY, check_report
+from sparkdml.engine.stragglers import await_stragglers
 from sparkdml.engine.tasks import Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
 from sparkdml.engine.unreadable import told_unreadable_files
@@ -281,6 +282,7 @@ class SparkData(Data):
             if self._packed_once:
                 self._handles.rdd.foreachPartition(partial(tasks.remove, moved=self._moved))
             else:  # a source that fails would fail again
+                await_stragglers(self._context)
                 everywhere = self._context.parallelize(range(2 * self._context.defaultParallelism))
                 everywhere.foreachPartition(partial(tasks.remove_named, name=self._name))
         except Exception as error:  # the session may be gone, and its files with it

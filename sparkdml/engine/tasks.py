@@ -15,6 +15,7 @@ from pyspark import Broadcast, Row, SparkContext
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.pack import read_report
+from sparkdml.blocks.parquet import Unreadable
 from sparkdml.blocks.stats import Statistics
 from sparkdml.blocks.store import Handle, Missing, read_chunks
 from sparkdml.blocks.worker import freeze_modules
@@ -140,8 +141,10 @@ def merged(handles: Iterable[Handle], task: Task, count: int) -> Iterator[Node]:
 
 
 def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle, Node]]:
-    """The nodes of a task, each with the handle that it came from."""
+    """The nodes of a task, each with the handle that it came from, just packed again; raises `Unreadable`."""
     for handle in handles:
+        if found := read_report(handle).violations.unreadable:
+            raise Unreadable(*found)
         for node in task([handle]):
             yield handle, node
 
