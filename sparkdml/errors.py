@@ -14,6 +14,14 @@ class DataError(SparkdmlError, ValueError):
     """The rows are unusable: missing or infinite values, ragged vectors, bad weights, no rows."""
 
 
+class UnreadableFileError(DataError):
+    """A file of the table cannot be read: it is damaged, of another format, or compressed in a way Spark has not."""
+
+
+class InputMissingError(SparkdmlError, FileNotFoundError):
+    """No file is at the path that was to be read."""
+
+
 class ColumnError(SparkdmlError, ValueError):
     """A named column does not exist, is named twice, or the names contradict the packed data."""
 

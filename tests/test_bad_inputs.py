@@ -4,6 +4,7 @@ Rows are looked at by the one job that packs them; what the types of the columns
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StructType
 from scipy.sparse import csr_array
 
 from sparkdml import LocalData
+from sparkdml.engine import spark_data
 from sparkdml.errors import ColumnError, ColumnTypeError, DataError, ParamError, SessionError, SparkdmlError
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
@@ -136,6 +138,40 @@ def test_bad_values_are_counted_by_the_packing_job(
     for part in TOLD[case]:
         assert part in str(caught.value)
     assert jobs() == PACK_AND_REMOVE
+
+
+@pytest.fixture(scope="module")
+def files(table: DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows of each case as Parquet files in a directory of their own; `case=` has the good ones."""
+    path = tmp_path_factory.mktemp("cases")
+    table.withColumn("case", F.when(F.col("case") != "", F.col("case"))).write.partitionBy("case").parquet(
+        str(path), mode="overwrite"
+    )
+    return path
+
+
+@pytest.mark.parametrize("case", [*VALUES, "label of linear"])
+def test_files_with_bad_values_are_refused_in_the_same_words(
+    spark: SparkSession, files: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    column = VALUES[case][0] if case in VALUES else "x0"
+    parts = [str(files / f"case={name}") for name in ("__HIVE_DEFAULT_PARTITION__", case)]
+    df = spark.read.schema(StructType([field for field in schema() if field.name != "case"])).parquet(*parts)
+    estimator = ESTIMATORS["linear"].make(**columns_for("linear", column))
+    read, told = spark_data.packed_from_files, []
+    for by_tasks in (True, False):
+        found = []
+        monkeypatch.setattr(
+            spark_data,
+            "packed_from_files",
+            lambda *args, of=by_tasks, to=found: to.append(read(*args) if of else None) or to[0],
+        )
+        with pytest.raises(DataError) as caught:
+            estimator.fit(df)
+        assert [each is not None for each in found] == [by_tasks]
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    assert f"column '{column}" in told[0] or case == "label of linear"
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

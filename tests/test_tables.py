@@ -2,8 +2,12 @@
 
 import argparse
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.ml.linalg import SparseVector, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
@@ -12,7 +16,7 @@ from pyspark.sql import functions as F
 from sparkdml.errors import ColumnError, DataError
 from sparkdml.jobkit.cli import JobParser
 from sparkdml.jobkit.config import resolve
-from sparkdml.jobkit.failures import InputMissingError, UsageError
+from sparkdml.jobkit.failures import InputMissingError, UsageError, exit_code
 from sparkdml.jobkit.tables import add_table_flags, decisive_options, default_features, read_table
 
 Read = Callable[..., DataFrame]
@@ -130,6 +134,31 @@ def test_a_directory_without_data_is_missing_input(read: Read, tmp_path: Path, f
 def test_a_file_of_another_format_cannot_be_read(read: Read, tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_text("x,y\n1,2\n")
     with pytest.raises(DataError, match="not a Parquet file"):
+        read("--input", tmp_path / "rows.parquet")
+
+
+WHEN = pa.array([0, 1])
+ILLEGAL: dict[str, tuple[pa.Array, str]] = {
+    "nanoseconds": (WHEN.cast(pa.timestamp("ns")), "TIMESTAMP(NANOS,false)"),
+    "a time": (WHEN.cast(pa.time64("us")), "TIME"),
+    "half precision": (pa.array([np.float16(1.0)] * 2), "FLOAT16"),
+    "a decimal of 50 digits": (pa.array([Decimal(1)] * 2, pa.decimal256(50, 2)), "precision 50"),
+}
+
+
+@pytest.mark.parametrize("case", ILLEGAL)
+def test_what_spark_has_no_type_for_is_refused(read: Read, tmp_path: Path, case: str) -> None:
+    column, told = ILLEGAL[case]
+    pq.write_table(pa.table({"x": column}), tmp_path / "rows.parquet")
+    with pytest.raises(DataError) as refusal:
+        read("--input", tmp_path / "rows.parquet")
+    assert told in str(refusal.value)
+    assert exit_code(refusal.value) == 65
+
+
+def test_columns_that_differ_in_capitals_are_refused(read: Read, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1.0], "X": [1.0]}), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="cannot be read: The column `x` already exists"):
         read("--input", tmp_path / "rows.parquet")
 
 

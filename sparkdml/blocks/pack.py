@@ -15,8 +15,10 @@ from sparkdml.blocks.block import Block, concatenate, settle
 from sparkdml.blocks.cells import Cells
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.decode import Decoder, numbered_batches
+from sparkdml.blocks.parquet import Unreadable
 from sparkdml.blocks.report import report_files
 from sparkdml.blocks.store import Handle, Writer
+from sparkdml.blocks.violations import UNREADABLE
 from sparkdml.blocks.worker import freeze_modules, kept_memory
 
 BLOCK_BYTES = 1 << 24  # rows are permuted within blocks of this size, which a worker holds twice
@@ -47,11 +49,14 @@ class Plan:
         yield pa.RecordBatch.from_pydict({"handle": pa.array([pickle.dumps(handle)], pa.binary())})
 
     def pack(self, partition: int, batches: Iterator[pa.RecordBatch]) -> Handle:
-        """Pack the partition of this number. Never raises over bad data: it counts them."""
+        """Pack the partition of this number. Never raises over bad data or files: it counts them."""
         with kept_memory():
             packer = Packer(self, partition, scratch_directory(self.name, partition))
-            for batch in batches:
-                packer.add(batch)
+            try:
+                for batch in batches:
+                    packer.add(batch)
+            except Unreadable as failure:
+                packer.decoder.violations.add(failure.path, UNREADABLE, 1, failure.reason)
             handle = packer.finish()
             del packer
         freeze_modules()

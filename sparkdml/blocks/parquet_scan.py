@@ -4,7 +4,7 @@ Everything that cannot be shown to be so is left to Spark. The rows that are rea
 partitions and the same order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from pyspark.sql.types import ArrayType, DataType
 
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.pack import Plan
-from sparkdml.blocks.parquet import RowGroup, Source, Split
+from sparkdml.blocks.parquet import Source, Split, Unreadable, told_unreadable
 from sparkdml.blocks.schema import escaped
 from sparkdml.blocks.store import Handle
 
@@ -33,14 +33,17 @@ NUMBERS = {
     "tinyint": pa.int8(),
     "boolean": pa.bool_(),
 }
-VECTOR = {"type": pa.int8(), "size": pa.int32(), "indices": pa.int32(), "values": pa.float64()}
+VECTOR = pa.struct(
+    [("type", pa.int8()), ("size", pa.int32()), ("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.float64()))]
+)
 # Settings by which Spark leaves out files, or finds columns by another thing than their names.
 CHANGING = (
     "spark.sql.files.ignoreCorruptFiles",
     "spark.sql.files.ignoreMissingFiles",
     "spark.sql.parquet.fieldId.read.enabled",
 )
-OPTIONS = {"path", "paths", "mergeschema"}  # of a reader, those that change nothing where all files are alike
+# Options of a reader that change nothing where all files are alike and the columns are numbers.
+OPTIONS = {"path", "paths", "mergeschema", "datetimerebasemode", "int96rebasemode"}
 
 
 def packed_from_files(df: DataFrame, columns: Columns, plan: Plan) -> RDD | None:
@@ -50,12 +53,16 @@ def packed_from_files(df: DataFrame, columns: Columns, plan: Plan) -> RDD | None
     names = _names_in_files(selected)
     if names is None or any("." in name for name in names.values()):  # to Arrow, a dot leads into a struct
         return None
-    types = {names[field.name]: field.dataType for field in selected.schema.fields}
-    groups = _row_groups(_partitions(selected), types)
-    if not groups:
+    types = {names[field.name]: _type_in_files(field.dataType) for field in selected.schema.fields}
+    if any(each is None for each in types.values()):
         return None
-    rows = df.sparkSession.sparkContext.parallelize(groups, len(groups))
-    return rows.mapPartitionsWithIndex(partial(pack_groups, source=Source.of(columns, names), plan=plan))
+    case_sensitive = df.sparkSession.conf.get("spark.sql.caseSensitive") == "true"
+    source = Source.of(columns, names, types, case_sensitive)
+    partitions = _partitions(selected)
+    if not partitions or not _fit({split.path for splits in partitions for split in splits}, source):
+        return None
+    rows = df.sparkSession.sparkContext.parallelize(partitions, len(partitions))
+    return rows.mapPartitionsWithIndex(partial(pack_splits, source=source, plan=plan))
 
 
 def _names_in_files(selected: DataFrame) -> dict[str, str] | None:
@@ -104,34 +111,27 @@ def _partitions(selected: DataFrame) -> list[list[Split]]:
     return found
 
 
-def _row_groups(partitions: list[list[Split]], types: dict[str, DataType]) -> list[list[RowGroup]] | None:
-    """The row groups of each partition; None where a file cannot be read here or has other types."""
-    footers: dict[str, pq.FileMetaData] = {}
-    for path in {split.path for splits in partitions for split in splits}:
-        try:
-            footers[path] = pq.read_metadata(path)
-        except (OSError, pa.ArrowInvalid):
-            return None
-    schemas = [footer.schema.to_arrow_schema() for footer in footers.values()]
-    if not all(_has(schema, name, data_type) for schema in schemas for name, data_type in types.items()):
-        return None
-    return [[group for split in splits for group in split.row_groups(footers[split.path])] for splits in partitions]
-
-
-def _has(schema: pa.Schema, name: str, data_type: DataType) -> bool:
-    """Whether a file has a column as the type that Spark writes for a type of its own."""
-    if schema.names.count(name) != 1:
+def _fit(paths: Iterable[str], source: Source) -> bool:
+    """Whether all files can be read here, and have the columns as the types that are needed."""
+    try:
+        return all(source.fits(_schema(path)) for path in paths)
+    except Unreadable:
         return False
-    found = schema.field(name).type
+
+
+def _schema(path: str) -> pa.Schema:
+    with told_unreadable(path):
+        return pq.read_metadata(path).schema.to_arrow_schema()
+
+
+def _type_in_files(data_type: DataType) -> pa.DataType | None:
+    """What Spark writes as a type of its own; None for what is left to it."""
     if isinstance(data_type, VectorUDT):
-        return pa.types.is_struct(found) and {part.name: _leaf(part.type) for part in found} == VECTOR
+        return VECTOR
     if isinstance(data_type, ArrayType):
-        return pa.types.is_list(found) and found.value_type == NUMBERS.get(data_type.elementType.simpleString())
-    return bool(found == NUMBERS.get(data_type.simpleString()))
-
-
-def _leaf(data_type: pa.DataType) -> pa.DataType:
-    return data_type.value_type if pa.types.is_list(data_type) else data_type
+        element = NUMBERS.get(data_type.elementType.simpleString())
+        return element and pa.list_(element)
+    return NUMBERS.get(data_type.simpleString())
 
 
 def _class(instance: Any) -> str:
@@ -149,7 +149,7 @@ def _keys(found: Any) -> list[str]:
     return _items(found.keys().toSeq())
 
 
-def pack_groups(partition: int, tasks: Iterator[Sequence[RowGroup]], source: Source, plan: Plan) -> Iterator[Handle]:
+def pack_splits(partition: int, tasks: Iterator[Sequence[Split]], source: Source, plan: Plan) -> Iterator[Handle]:
     """Pack the partition of this number."""
-    for groups in tasks:
-        yield plan.pack(partition, source.batches(groups))
+    for splits in tasks:
+        yield plan.pack(partition, source.batches(splits))

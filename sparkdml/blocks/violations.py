@@ -27,6 +27,7 @@ HANDLE_INVALID = ("error", "skip", "mean")
 SKIPPABLE = ("null", "NaN", "infinite")
 FILLED = "filled"  # missing values that a mean took the place of: counted, and never fatal
 FLATTENED = "flattened"  # values that differ in the table and no more in what is stored of it: never fatal either
+UNREADABLE = "unreadable"  # files that a task could not read, which stand in the place of columns
 
 
 @dataclass
@@ -56,6 +57,13 @@ class Violations:
     def filled(self) -> int:
         """How many missing values a mean took the place of."""
         return sum(count for (_, kind), (count, _) in self.found.items() if kind == FILLED)
+
+    @property
+    def unreadable(self) -> tuple[str, str] | None:
+        """The path of the first file that could not be read, and the reason; None where all could be."""
+        return min(
+            ((path, reason) for (path, kind), (_, reason) in self.found.items() if kind == UNREADABLE), default=None
+        )
 
     def sentence(self) -> str:
         """One sentence: column, count, an example of each, and what to do."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.report import Report
 from sparkdml.blocks.violations import FLATTENED
+from sparkdml.engine.unreadable import unreadable_error
 from sparkdml.errors import DataError, DataWarning
 
 EMPTY = "there are no rows to fit: the DataFrame is empty."
@@ -13,7 +14,9 @@ WARN_PARTITION_BYTES = 256 << 20
 
 
 def check_report(report: Report, columns: Columns, skip: bool) -> None:
-    """Raise `DataError` unless there are rows that a model can be fitted to."""
+    """Raise `DataError` unless there are rows that a model can be fitted to, or the error of a file."""
+    if found := report.violations.unreadable:
+        raise unreadable_error(*found)
     if len(report.sizes) > 1:
         raise DataError(_told_sizes(report, columns.features[0]))
     if violations := report.violations.fatal(skip):

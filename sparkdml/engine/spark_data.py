@@ -29,17 +29,21 @@ from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.handles import Handles
 from sparkdml.engine.means import feature_means
 from sparkdml.engine.report import EMPTY, check_report
+from sparkdml.engine.stragglers import await_stragglers
 from sparkdml.engine.tasks import Loss, Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
+from sparkdml.engine.unreadable import told_unreadable_files
 from sparkdml.engine.workers import told_missing_modules
 from sparkdml.errors import (
     ColumnTypeError,
     DataError,
+    InputMissingError,
     NonDeterministicSourceError,
     ParamError,
     ReleasedError,
     SessionError,
     StorageError,
+    UnreadableFileError,
 )
 from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
 
@@ -138,16 +142,21 @@ def pack(
     wanted, key = Sampling(sampling, samplingRatio), key_columns(df.schema, partitioning)
     skip = handleInvalid == "skip"
     selected = cache(partial(select_columns, df, columns))  # Spark analyses 100 columns in 0.2 s: not for plain files
-    with told_missing_modules():
+    with told_missing_modules(), told_unreadable_files():
         means = feature_means(selected(), columns) if handleInvalid == "mean" else None
         drawn = draw(selected(), wanted, labelCol) if wanted else None
         name = f"sparkdml-{uuid.uuid4().hex[:12]}"
         plan = Plan(columns, columns.size, skip, seed, name, means, validationFraction, dtype)
         packed = packed_from_files(df, columns, plan) if partitioning == "as-is" and not drawn else None
-        logger.debug("packing %s", "rows that Spark reads" if packed is None else "straight from Parquet files")
-        if packed is None or (numPartitions or 0) > packed.getNumPartitions():
-            rows = select_columns(df, columns, *key) if key else selected()
-            packed = _packed(_dealt(rows, drawn, partitioning, numPartitions, seed), plan)
+        if packed is not None and (numPartitions or 0) <= packed.getNumPartitions():
+            logger.debug("packing straight from Parquet files")
+            try:
+                return SparkData(df, packed, plan, numPartitions)
+            except (UnreadableFileError, InputMissingError) as failure:
+                logger.info("%s Spark shall read the table.", failure)
+        logger.debug("packing rows that Spark reads")
+        rows = select_columns(df, columns, *key) if key else selected()
+        packed = _packed(_dealt(rows, drawn, partitioning, numPartitions, seed), plan)
         return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
 
 
@@ -277,6 +286,7 @@ class SparkData(Data):
             if self._packed_once:
                 self._handles.rdd.foreachPartition(partial(tasks.remove, moved=self._moved))
             else:  # a source that fails would fail again
+                await_stragglers(self._context)
                 everywhere = self._context.parallelize(range(2 * self._context.defaultParallelism))
                 everywhere.foreachPartition(partial(tasks.remove_named, name=self._name))
         except Exception as error:  # the session may be gone, and its files with it
@@ -295,6 +305,7 @@ class SparkData(Data):
             found: list[Answer] = self._gather(task, size, reading.depth, count).values
         return found
 
+    @told_unreadable_files()
     def _gather(self, task: Task, size: int, depth: int, count: int | None = None) -> Any:
         """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer.
 

@@ -5,7 +5,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from pyspark import Broadcast, Row, SparkContext
 
 from sparkdml.blocks.block import Block
 from sparkdml.blocks.decode import UNNUMBERED
+from sparkdml.blocks.parquet import Unreadable
 from sparkdml.blocks.reader import read_chunks
 from sparkdml.blocks.report import Report, read_report
 from sparkdml.blocks.stats import Statistics
@@ -161,10 +162,13 @@ def merged(handles: Iterable[Handle], task: Task, moved: Mapping[int, Handle], c
 
 
 def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle, Node | Loss]]:
-    """Run a task on each partition, and return its handle too."""
+    """Run a task on each partition, just packed again, and return its handle too; raises `Unreadable`."""
     for handle in handles:
-        for found in attempted([handle], task, {}):
-            yield handle, found
+        with suppress(Missing):  # which is found again below
+            if found := read_report(handle).violations.unreadable:
+                raise Unreadable(*found)
+        for node in attempted([handle], task, {}):
+            yield handle, node
 
 
 def remove_named(_: Iterable[int], name: str) -> None:

@@ -16,15 +16,17 @@
 import os
 import re
 
-from py4j.protocol import Py4JError, Py4JJavaError
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
+from sparkdml.engine.unreadable import causes, unreadable_file
 from sparkdml.errors import (
     ColumnError,
     ColumnTypeError,
     DataError,
     DivergenceError,
     FormatError,
+    InputMissingError,
     NonDeterministicSourceError,
     ParamError,
     SessionError,
@@ -46,10 +48,6 @@ class ConfigError(SparkdmlError, ValueError):
     """The configuration file or an environment variable is wrong."""
 
 
-class InputMissingError(SparkdmlError, FileNotFoundError):
-    """No file is at the path that was to be read."""
-
-
 class PublishError(SparkdmlError, OSError):
     """The output could not be written or did not read back as it was written."""
 
@@ -68,8 +66,6 @@ class Terminated(BaseException):
 
 BUG = os.EX_SOFTWARE
 _DATA_EXCEPTION = re.compile(r"SQLSTATE: 22")  # of class 22, such as a division by zero or a cast of "abc" to a number
-_NETWORK = ("java.net.", "Timeout", "Connection")
-_FILE = re.compile(r"FAILED_READ_FILE[^\n]*?\bfile (\S+?)\.?\s")
 
 # The first class that fits decides, so a subclass stands before its base.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -103,19 +99,12 @@ def exit_code(failure: BaseException) -> int:
     >>> exit_code(DataError("column 'age' has 3 missing values"))
     65
     """
-    if isinstance(failure, Py4JError | PySparkException) and (code := _data_code(failure)):
-        return code
+    if isinstance(failure, Py4JError | PySparkException):
+        if file := unreadable_file(failure):
+            return exit_code(file)
+        if _DATA_EXCEPTION.search(str(failure)):
+            return os.EX_DATAERR
     return next((code for kind, code in EXIT_CODES if isinstance(failure, kind)), BUG)
-
-
-def _data_code(failure: Exception) -> int | None:
-    """The exit code where Spark failed over the data, from its conditions; None where it was something else."""
-    text = str(failure)
-    if "FAILED_READ_FILE.FILE_NOT_EXIST" in text:
-        return os.EX_NOINPUT
-    if "FAILED_READ_FILE" in text:  # corrupt, unless it was the way to the file that failed
-        return None if any(word in " ".join(_cause(failure)) for word in _NETWORK) else os.EX_DATAERR
-    return os.EX_DATAERR if _DATA_EXCEPTION.search(text) else None
 
 
 def sentence(failure: BaseException) -> str:
@@ -132,8 +121,8 @@ def sentence(failure: BaseException) -> str:
         case SparkdmlError():
             text = " ".join(str(failure).split())
         case Py4JError() | PySparkException():
-            file = _FILE.search(str(failure))
-            text = f"Spark failed{f' to read {file[1]}' if file else ''}: {spark_message(failure)}"
+            file = unreadable_file(failure)
+            text = str(file) if file else f"Spark failed: {spark_message(failure)}"
         case _:
             text = f"a bug in sparkdml: {type(failure).__name__}: {failure}"
     return text
@@ -146,16 +135,6 @@ def spark_condition(failure: Exception) -> str:
 
 def spark_message(failure: Exception) -> str:
     """The first line of what Spark or Hadoop says, taken from the exception that caused all others."""
-    kind, text = _cause(failure)
+    kind, text = causes(failure)[-1]
     lines = text.strip().splitlines()
     return lines[0] if lines else kind
-
-
-def _cause(failure: Exception) -> tuple[str, str]:
-    """Class and message of the exception that caused all others."""
-    if not isinstance(failure, Py4JJavaError):
-        return type(failure).__name__, str(failure)
-    cause = failure.java_exception
-    while cause.getCause() is not None:
-        cause = cause.getCause()
-    return cause.getClass().getName(), cause.getMessage() or ""

@@ -38,6 +38,8 @@ _DEFAULTS = {
     "spark.master": "local[*]",
     # Saves each Python task a stall of 40 ms, TCP's delayed acknowledgement. Spark 4.0 ignores it.
     "spark.python.unix.domain.socket.enabled": "true",
+    # A page that differs from its checksum is no number, as where tasks read the files themselves.
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
 }
 _LOCAL_DEFAULTS = {
     "spark.ui.enabled": "false",  # no port is opened on a developer's machine
@@ -49,8 +51,9 @@ def get_spark(app: str, **conf: str) -> SparkSession:
     """The session that is running, or a new one set up for sparkdml.
 
     Settings, the first that has a value wins: `conf`; what the user gave to spark-submit, ``spark-defaults.conf`` or
-    ``PYSPARK_SUBMIT_ARGS``; the defaults here (``local[*]``, Unix-domain sockets to the Python workers, errors only
-    in Spark's log and no stack traces of tasks, no console progress bar; in local mode no UI). Python workers run
+    ``PYSPARK_SUBMIT_ARGS``; the defaults here (``local[*]``, Unix-domain sockets to the Python workers, the checksums
+    of Parquet pages compared, errors only in Spark's log and no stack traces of tasks, no console progress bar; in
+    local mode no UI). Python workers run
     ``sys.executable`` unless ``PYSPARK_PYTHON`` says otherwise, and find this package: in local mode through
     ``PYTHONPATH``, elsewhere it is shipped to them with ``addPyFile``.
 

@@ -1,6 +1,7 @@
 """Reading the tables that a job is given, and what the command line says of them."""
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -20,8 +21,9 @@ from sparkdml.jobkit.failures import InputMissingError, UsageError, spark_condit
 FORMATS = ("parquet", "csv", "json", "orc", "libsvm", "table")
 _SUFFIXES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".orc": "orc", ".libsvm": "libsvm"}
 _DECISIVE = ("format", "read_option", "with_column", "where", "deduplicate", "sample", "seed")
-# What Spark says while it reads the schema of files that are not what they were said to be.
-_UNREADABLE = ("CANNOT_READ_FILE_FOOTER", "FAILED_READ_FILE", "Illegal file pattern")
+# What Spark says while it reads the schema of files that are not what they were said to be, or of what it has no type
+# for; conditions of class 0A, 22 and 42 are those that no retry helps.
+_UNREADABLE = re.compile("CANNOT_READ_FILE_FOOTER|FAILED_READ_FILE|Illegal file pattern|SQLSTATE: (?:0A|22|42)")
 _NO_FILES = ("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND", "UNABLE_TO_INFER_SCHEMA")
 
 
@@ -186,7 +188,7 @@ def _read_failures(paths: Sequence[str]) -> Iterator[None]:
         if any(word in text for word in _NO_FILES):
             why = "no file with data is there." if _NO_FILES[-1] in text else spark_condition(failure)
             raise InputMissingError(f"{given}: {why}") from failure
-        if any(word in text for word in _UNREADABLE):
+        if _UNREADABLE.search(text):
             raise DataError(f"{given} cannot be read: {spark_condition(failure)}") from failure
         raise
 
