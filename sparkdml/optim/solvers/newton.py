@@ -145,8 +145,9 @@ def aimed_by(problem: Problem, state: S, hessian: np.ndarray, solver: Solver) ->
     direction = newton_step(problem, state.point, hessian)
     state = replace(state, height=-slope_of(problem, state.point, direction) / 2.0)
     stop = _reason(problem, state, direction, solver)
-    assert state.point is not None
-    if stop is StopReason.CONVERGED and not problem.penalty.has_kinks:
+    vanished = stop is StopReason.PRECISION and _has_vanished(state)
+    short = vanished and bool(np.linalg.norm(direction) <= problem.way(state.point.theta))
+    if (stop is StopReason.CONVERGED or short) and not problem.penalty.has_kinks:
         # known and short, the last step squares the error without a pass
         return replace(state, stop=stop, point=moved_along(problem, state.point, direction, hessian))
     if stop is not StopReason.RUNNING:
@@ -163,7 +164,7 @@ def _reason(problem: Problem, state: MatrixState, direction: np.ndarray, solver:
         near = np.linalg.norm(direction) <= solver.tol * problem.way(state.point.theta)
     if near and is_small(problem, state, state.height, solver.tol):
         return StopReason.CONVERGED
-    if state.history[-1] <= ROUNDING * state.history[0]:  # as of classes that a plane separates
+    if _has_vanished(state):
         return StopReason.PRECISION
     if state.stalled >= PATIENCE:
         return _at_rest(problem, state)
@@ -206,6 +207,11 @@ def downhill_from(problem: Problem, state: S) -> S:
     direction = problem.penalty.l1.prox(state.point.theta - step * gradient, step) - state.point.theta
     found = aimed(problem, replace(state, downhill=True), direction)
     return found or replace(state, stop=_at_rest(problem, state))
+
+
+def _has_vanished(state: MatrixState) -> bool:
+    """Return whether nothing but rounding is left of the objective, as of classes that a plane separates."""
+    return bool(state.history[-1] <= ROUNDING * state.history[0])
 
 
 def _at_rest(problem: Problem, state: MatrixState) -> StopReason:
