@@ -142,14 +142,14 @@ def aimed_by(problem: Problem, state: S, hessian: np.ndarray, solver: Solver) ->
     assert state.point is not None
     if not np.all(np.isfinite(hessian)):
         return downhill_from(problem, state)
-    direction = newton_step(problem, state.point, hessian)
-    state = replace(state, height=-slope_of(problem, state.point, direction) / 2.0)
+    point, direction = state.point, newton_step(problem, state.point, hessian)
+    state = replace(state, height=-slope_of(problem, point, direction) / 2.0)
     stop = _reason(problem, state, direction, solver)
     vanished = stop is StopReason.PRECISION and _has_vanished(state)
-    short = vanished and bool(np.linalg.norm(direction) <= problem.way(state.point.theta))
+    short = vanished and bool(np.linalg.norm(direction) <= problem.way(point.theta))
     if (stop is StopReason.CONVERGED or short) and not problem.penalty.has_kinks:
         # known and short, the last step squares the error without a pass
-        return replace(state, stop=stop, point=moved_along(problem, state.point, direction, hessian))
+        return replace(state, stop=stop, point=moved_along(problem, point, direction, hessian))
     if stop is not StopReason.RUNNING:
         return replace(state, stop=stop)
     return aimed(problem, state, direction) or downhill_from(problem, state)
