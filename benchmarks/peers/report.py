@@ -5,9 +5,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from sparkdml.text import align
-
 from peers.results import SchemaError, merged, read_results, write_results
+from sparkdml.text import align
 
 OURS = "sparkdml"
 HEADER = ["shape", "contestant", "from", "median s", "min", "max", "times ours", "above optimum", "passes", "processor"]

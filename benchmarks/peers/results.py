@@ -75,7 +75,7 @@ def write_results(directory: Path, results: list[Result], shown: Mapping[str, by
 
 def _is_complete(result: Result) -> bool:
     """Whether a result has all that the report shows."""
-    fields = OF_A_RESULT <= result.keys() and "processor" in result["machine"]
+    fields = result.keys() >= OF_A_RESULT and "processor" in result["machine"]
     return fields and all(
         fit.keys() >= {"processor"}.union(*(more for kind, more in OF_TIMES.items() if kind in fit))
         for fit in result["fits"].values()

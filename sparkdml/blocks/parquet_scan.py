@@ -120,7 +120,7 @@ def _row_groups(partitions: list[list[Split]], types: dict[str, DataType]) -> li
 
 def _has(schema: pa.Schema, name: str, data_type: DataType) -> bool:
     """Whether a file has a column as the type that Spark writes for a type of its own."""
-    if schema.names.count(name) != 1:
+    if len(schema.get_all_field_indices(name)) != 1:
         return False
     found = schema.field(name).type
     if isinstance(data_type, VectorUDT):
