@@ -76,19 +76,24 @@ def _filled(X: Any, means: np.ndarray) -> Any:
 class ArrayClassifier(ArrayModel):
     """A fitted classifier of K classes whose margins make probabilities, see `class_probabilities`."""
 
+    @property
+    def is_multinomial(self) -> bool:
+        """Whether each class has a margin of its own; a multinomial model of one class has one margin, too."""
+        return len(self.intercepts) > 1 or self.params["family"] == "multinomial"
+
     def predict_proba(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The probability of each class, (n, K)."""
-        return class_probabilities(self.margins(X, offset))
+        return class_probabilities(self.margins(X, offset), self.is_multinomial)
 
     def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The class of each row, (n,), NaN for a row with a NaN.
 
-        Of one margin 1.0 where its probability is above the threshold; else see `most_probable`.
+        Of a binomial model 1.0 where its probability is above the threshold; else see `most_probable`.
         """
         p = self.predict_proba(X, offset)
-        binomial = len(self.intercepts) == 1
-        best = p[:, 1] > _threshold(self.params) if binomial else most_probable(p, self.params.get("thresholds"))
-        return np.where(np.isnan(p[:, 1]), np.nan, best)
+        multinomial = self.is_multinomial
+        best = most_probable(p, self.params.get("thresholds")) if multinomial else p[:, 1] > _threshold(self.params)
+        return np.where(np.isnan(p[:, -1]), np.nan, best)
 
 
 class ArrayMargins(ArrayModel):

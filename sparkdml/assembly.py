@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, StructField, StructType
 
 from sparkdml.blocks.columns import Columns
-from sparkdml.blocks.schema import quoted
+from sparkdml.blocks.schema import escaped, quoted
 
 VECTOR_COL = "_sparkdml_features"
 OFFSET_COL = "_sparkdml_offset"
@@ -45,14 +45,25 @@ def feature_vectors(dataset: DataFrame, columns: Columns, size: int, means: np.n
     """
     name = columns.features[0]
     if columns.kind == "scalars":
-        otherwise = np.full(size, NAN) if means is None else means
-        numbers = [quoted(each).cast("double") for each in columns.features]
-        return array_to_vector(F.array(*map(_present_or, numbers, map(F.lit, otherwise.tolist()))))
+        otherwise = map(_double, np.full(size, NAN) if means is None else means)
+        numbers = zip(map(escaped, columns.features), otherwise, strict=True)
+        # in one expression, for an object each in the JVM takes 3 ms
+        filled = (f"coalesce(nanvl(cast({name} as double), null), {other})" for name, other in numbers)
+        return array_to_vector(F.expr(f"array({', '.join(filled)})"))
     if columns.kind == "vector":
         vectors = quoted(name) if means is None else _filled(quoted(name), _literal(means))
     else:
         vectors = _as_vectors(quoted(name), dataset.schema[name].dataType, means)
     return F.coalesce(vectors, array_to_vector(F.array_repeat(F.lit(NAN), size)))
+
+
+def _double(number: float) -> str:
+    """Return a number as SQL has it, with all its digits.
+
+    >>> _double(-1e-300), _double(float("nan"))
+    ('-1e-300D', "double('nan')")
+    """
+    return f"{float(number)!r}D" if np.isfinite(number) else f"double('{number}')"
 
 
 def _literal(numbers: np.ndarray) -> Column:

@@ -300,11 +300,13 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
             )
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Of the initial model, what a fit starts from: its coefficients by name."""
+        """Return what a fit starts from: of the initial model its coefficients by name."""
         model = self._initial_model()
         if model is None:
             return {}, {}
-        values, found = type(model)(model._weights, model._intercepts, model.featureNames)._content()
+        start = model.copy()
+        start.featureMeans = start._summary = None
+        values, found = start._content()
         return {"initialModel": values}, found
 
     @classmethod

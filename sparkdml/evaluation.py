@@ -317,24 +317,34 @@ def multiclass_metrics(
 Labels: TypeAlias = dict[float, tuple[int, float]] | None  # rows and weight of each label, None if too many
 
 
-def require_binary(labels: Labels, column: str) -> None:
-    """Raise `DataError` where a label is neither 0 nor 1."""
+def require_binary(labels: Labels, column: str, named: int | None = None) -> None:
+    """Raise `DataError` where a label is neither 0 nor 1, or the column has the metadata of other classes."""
     advice = (
         "a model of two classes needs 0 and 1. Name other classes so (StringIndexer does), or for more than two of "
         "them take LogisticRegression with family='multinomial'."
     )
     _require_labels(labels, {0.0, 1.0}, "other than 0 and 1", column, advice)
+    if count_classes(labels, column, named) > 2:
+        raise DataError(f"column {column!r} has the metadata of {named} classes: {advice}")
 
 
-def count_classes(labels: Labels, column: str) -> int:
-    """How many classes labels are the numbers of: one more than the largest, and at least two.
+def count_classes(labels: Labels, column: str, named: int | None = None) -> int:
+    """Return how many classes labels are the numbers of: one more than the largest, or as many as are `named`.
 
     Raises `DataError` where a label is no such number.
     """
     advice = f"classes are numbered 0, 1, 2, ... up to {MAX_CLASSES - 1}. Name other classes so (StringIndexer does)."
     whole = {label for label in labels or () if 0.0 <= label < MAX_CLASSES and label == int(label)}
     _require_labels(labels, whole, "that no class can have", column, advice)
-    return max(int(max(whole, default=0.0)) + 1, 2)
+    if named is None:
+        return int(max(whole, default=0.0)) + 1
+    if named > MAX_CLASSES:
+        raise DataError(f"column {column!r} has the metadata of {named:,} classes: {advice}")
+    known = {label for label in whole if label < named}
+    advice = "index the column anew (StringIndexer does), or clear its metadata with df.withMetadata(column, {})."
+    classes = f"the {named} classes" if named > 1 else "the one class"
+    _require_labels(labels, known, f"beyond {classes} of its metadata", column, advice)
+    return named
 
 
 def _require_labels(labels: Labels, allowed: set[float], what: str, column: str, advice: str) -> None:

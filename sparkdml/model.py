@@ -48,6 +48,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
     _scoring_class: ClassVar[type[Scoring]] = Scoring
     _summary_class: ClassVar[type[Summary]]
     _training_summary_class: ClassVar[type[TrainingSummary]]
+    _is_multinomial: bool = False  # whether each class has coefficients of its own
 
     def __init__(
         self,
@@ -234,7 +235,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values: dict[str, Any] = {"featureNames": list(self.featureNames), "summary": None}
-        weights = self._weights if len(self._weights) > 1 else self._weights[0]
+        weights = self._weights if self._is_multinomial else self._weights[0]
         found = {"coefficients": weights, "intercept": self._intercepts}
         if self.featureMeans is not None:
             found["featureMeans"] = self.featureMeans
@@ -252,14 +253,21 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         }
         means = arrays.pop("featureMeans", None)
         require(set(arrays) == {"coefficients", "intercept"}, "the model has unknown or missing arrays")
-        weights, intercepts = np.atleast_2d(arrays["coefficients"]), arrays["intercept"]
-        fit = intercepts.ndim == 1 and weights.shape == (len(intercepts), len(names))
+        weights, intercepts = arrays["coefficients"], arrays["intercept"]
+        fit = intercepts.ndim == 1 and np.atleast_2d(weights).shape == (len(intercepts), len(names))
         require(fit, "the coefficients do not match the features' names")
         require(means is None or means.shape == (len(names),), "the means do not match the features' names")
-        model = cls(weights, intercepts, names, None, means)
+        model = cls._of_saved(weights, intercepts, names, means)
         if values["summary"] is not None:
             model._summary = model._training_summary_class._from_content(values["summary"], summary_arrays, names)
         return model
+
+    @classmethod
+    def _of_saved(
+        cls, weights: np.ndarray, intercepts: np.ndarray, names: tuple[str, ...], means: np.ndarray | None
+    ) -> Self:
+        """Return the model of saved arrays, without its Params and its summary."""
+        return cls(weights, intercepts, names, None, means)
 
     def _features(self) -> str | list[str]:
         """The features column, or the columns that are features."""

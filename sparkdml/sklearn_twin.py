@@ -53,6 +53,9 @@ def _logistic_regression(model: ArrayModel) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     weights, intercepts = model.coefficients, model.intercepts
+    assert isinstance(model, ArrayClassifier)
+    if model.is_multinomial and len(weights) == 1:
+        raise ParamError(_no_twin("one class", "labels of two classes"))
     _require_usual(model, "threshold", 0.5)
     if len(set(thresholds := model.params.get("thresholds", ()))) > 1:
         raise ParamError(_no_twin(f"thresholds={thresholds!r}", "predict_proba(X), and compare that with them"))

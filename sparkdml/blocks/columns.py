@@ -16,12 +16,14 @@ class Columns:
     kind : "vector", "array" or "scalars".
     names : the features' names, or None where they are not known before the data are read.
     roles : the column of each role that is used: label, weight, offset, fold.
+    classes : how many classes the metadata of the label column name, or None.
     """
 
     features: tuple[str, ...]
     kind: str
     names: tuple[str, ...] | None
     roles: dict[str, str]
+    classes: int | None = None
 
     @property
     def size(self) -> int | None:

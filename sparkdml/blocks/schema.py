@@ -1,8 +1,10 @@
 """The columns of a fit, checked against the schema of a DataFrame, and selected from it."""
 
 import difflib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
@@ -54,63 +56,106 @@ def resolve_columns(
     ColumnError : a column does not exist, or is named twice.
     ColumnTypeError : a column has a type that cannot be used.
     """
-    roles = resolve_roles(schema, label, weight, offset, fold)
+    fields = Fields(schema)
+    roles = resolve_roles(fields, label, weight, offset, fold)
     for role, name in roles.items():
         if name in ([features] if isinstance(features, str) else features):
             raise ColumnError(f"the {role} column {name!r} is also among the features: leave it out of them.")
-    return replace(resolve_features(schema, features), roles=roles)
+    return replace(resolve_features(fields, features), roles=roles, classes=label_classes(fields, label))
 
 
 def resolve_roles(
-    schema: StructType, label: str, weight: str | None = None, offset: str | None = None, fold: str | None = None
+    schema: "StructType | Fields",
+    label: str,
+    weight: str | None = None,
+    offset: str | None = None,
+    fold: str | None = None,
 ) -> dict[str, str]:
     """The column of each role that is used, checked against the schema; raises as `resolve_columns` does."""
+    fields = Fields.of(schema)
     given = zip(ROLES, (label, weight, offset, fold), strict=True)
     roles = {role: name for role, name in given if name is not None and (role == "label" or name)}
     for role, name in roles.items():
-        require_numeric(schema, name, f"the {role} column")
+        require_numeric(fields, name, f"the {role} column")
         if role in ("offset", "fold") and name == label:
             raise ColumnError(f"the {role} column {name!r} is also the label: name another column, or none.")
     return roles
 
 
-def resolve_features(schema: StructType, features: str | Sequence[str]) -> Columns:
+def label_classes(schema: "StructType | Fields", label: str) -> int | None:
+    """Return how many classes the metadata of the label column name, as pyspark.ml reads them; None where they do not.
+
+    StringIndexer names the values of its column, a nominal attribute may only count them, and a binary one has two.
+    """
+    attribute = Fields.of(schema).metadata(label).get("ml_attr", {})
+    if attribute.get("type") == "binary":
+        return 2
+    if attribute.get("type") != "nominal":
+        return None
+    return attribute.get("num_vals", len(attribute.get("vals", ())) or None)
+
+
+def resolve_features(schema: "StructType | Fields", features: str | Sequence[str]) -> Columns:
     """The features alone, checked against the schema; raises as `resolve_columns` does."""
+    fields = Fields.of(schema)
     if isinstance(features, str):
-        kind, names = _single_kind(schema, features)
+        kind, names = _single_kind(fields, features)
         return Columns((features,), kind, names, {})
     chosen = tuple(features)
     if not chosen:
         raise ColumnError("featuresCols names no column: give at least one numeric column.")
-    if twice := [name for name in chosen if chosen.count(name) > 1]:
+    if twice := [name for name, count in Counter(chosen).items() if count > 1]:
         raise ColumnError(f"featuresCols names the column {twice[0]!r} twice: name each feature once.")
     for name in chosen:
-        require_numeric(schema, name, "the feature column")
+        require_numeric(fields, name, "the feature column")
     return Columns(chosen, "scalars", chosen, {})
 
 
+class Fields:
+    """The top-level columns of a schema by name, so that many of them are found in one look at the schema."""
+
+    def __init__(self, schema: StructType) -> None:
+        self.names = schema.names
+        self._by_name = {field.name: field for field in schema.fields}
+        self._count = Counter(self.names)
+        self._alike = Counter(name.lower() for name in self._by_name)
+
+    @classmethod
+    def of(cls, schema: "StructType | Fields") -> "Fields":
+        """Return the columns of a schema, which may have been looked at before."""
+        return schema if isinstance(schema, Fields) else cls(schema)
+
+    def metadata(self, name: str) -> dict[str, Any]:
+        """Return the metadata of a column that is there."""
+        return self._by_name[name].metadata
+
+    def type_of(self, name: str) -> DataType:
+        """Return the type of a column; raises `ColumnError` where several have the name, or none: with the nearest."""
+        if (count := self._count[name]) > 1:
+            raise ColumnError(f"there are {count} columns {name!r}: rename one of them, or drop it.")
+        if count:
+            if self._alike[name.lower()] > 1:
+                _require_case(each for each in self.names if each.lower() == name.lower())
+            return self._by_name[name].dataType
+        outer, _, inner = name.partition(".")
+        if inner and outer in self._by_name and isinstance(self._by_name[outer].dataType, StructType):
+            raise ColumnError(
+                f"there is no column {name!r}, but a struct {outer!r}: select its field as a column of its own."
+            )
+        lower = {each.lower(): each for each in self.names}  # cases differ most often, and count most letters
+        near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
+        hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(self.names[:20])}."
+        raise ColumnError(f"there is no column {name!r}: {hint}")
+
+
 def find_type(schema: StructType, name: str) -> DataType:
-    """The type of a top-level column; `ColumnError` where several have the name, or none: with the nearest one."""
-    if (count := schema.names.count(name)) > 1:
-        raise ColumnError(f"there are {count} columns {name!r}: rename one of them, or drop it.")
-    if count:
-        _require_distinct(schema, name)
-        return schema[name].dataType
-    outer, _, inner = name.partition(".")
-    if inner and outer in schema.names and isinstance(schema[outer].dataType, StructType):
-        raise ColumnError(
-            f"there is no column {name!r}, but a struct {outer!r}: select its field as a column of its own."
-        )
-    lower = {each.lower(): each for each in schema.names}  # cases differ most often, and count most letters
-    near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
-    hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(schema.names[:20])}."
-    raise ColumnError(f"there is no column {name!r}: {hint}")
+    """Return the type of one top-level column; raises as `Fields.type_of` does."""
+    return Fields(schema).type_of(name)
 
 
-def _require_distinct(schema: StructType, name: str) -> None:
-    """Refuse a column beside one whose name has other capitals, unless Spark tells these apart."""
-    alike = [each for each in schema.names if each.lower() == name.lower()]
-    session = SparkSession.getActiveSession() if len(alike) > 1 else None
+def _require_case(alike: Iterable[str]) -> None:
+    """Refuse columns whose names differ in capitals alone, unless Spark tells these apart."""
+    session = SparkSession.getActiveSession()
     if session and session.conf.get("spark.sql.caseSensitive") != "true":
         raise ColumnError(
             f"there are columns {' and '.join(map(repr, alike))}, which Spark does not tell apart: rename one of them, "
@@ -154,9 +199,9 @@ ENCODE = {
 }
 
 
-def require_numeric(schema: StructType, name: str, what: str) -> None:
+def require_numeric(schema: StructType | Fields, name: str, what: str) -> None:
     """Check that a column is there and is numeric; `what` it is, in words. Raises as `resolve_columns` does."""
-    data_type = find_type(schema, name)
+    data_type = Fields.of(schema).type_of(name)
     if is_numeric(data_type):
         return
     advice = "cast it to a number"
@@ -165,10 +210,10 @@ def require_numeric(schema: StructType, name: str, what: str) -> None:
     raise ColumnTypeError(f"{what} {name!r} is of type {data_type.simpleString()}, not numeric: {advice}.")
 
 
-def _single_kind(schema: StructType, name: str) -> tuple[str, tuple[str, ...] | None]:
-    data_type = find_type(schema, name)
+def _single_kind(fields: Fields, name: str) -> tuple[str, tuple[str, ...] | None]:
+    data_type = fields.type_of(name)
     if isinstance(data_type, VectorUDT):
-        return "vector", _attribute_names(schema[name].metadata)
+        return "vector", _attribute_names(fields.metadata(name))
     if isinstance(data_type, ArrayType) and is_numeric(data_type.elementType):
         return "array", None
     if is_numeric(data_type):

@@ -43,10 +43,10 @@ def _pairs(value: str | Mapping) -> Iterable[Any]:
 def told_classes(classes: int | None) -> str:
     """The labels of so many classes, as messages tell them.
 
-    >>> told_classes(2), told_classes(5)
-    ('0 and 1', '0 to 4')
+    >>> told_classes(1), told_classes(2), told_classes(5)
+    ('0 alone', '0 and 1', '0 to 4')
     """
-    return "0 and 1" if classes == 2 else f"0 to {(classes or 1) - 1}"
+    return {1: "0 alone", 2: "0 and 1"}.get(classes or 1, f"0 to {(classes or 1) - 1}")
 
 
 class HasClassWeight(Params):

@@ -181,7 +181,7 @@ class LinearSVC(LinearEstimator["LinearSVCModel"], LinearSVCParams, Classifier):
         self._check_class_weight(2)
 
     def _prepare(self, data: Data) -> tuple[Problem, Solver]:
-        require_binary(data.statistics.labels, column_of(self, data, "label"))
+        require_binary(data.statistics.labels, column_of(self, data, "label"), data.classes)
         class_weights = self._class_weights(lambda: self._statistics(data))
         statistics = self._statistics(data, class_weights)
         loss = HINGE_LOSSES[self.getOrDefault("loss")]

@@ -1,7 +1,8 @@
 """The model of a logistic regression."""
 
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from pyspark.ml.classification import LogisticRegressionModel as PySparkLogisticRegressionModel
 from pyspark.ml.classification import ProbabilisticClassificationModel
 from pyspark.ml.linalg import DenseVector, Matrix, Vector
@@ -25,9 +26,11 @@ from sparkdml.optim.losses.classes import class_margins, class_probabilities
 from sparkdml.params import accessors
 
 
-def told_family(margins: int) -> str:
-    """A model of so many margins in words."""
-    return "a binomial model" if margins == 1 else f"a multinomial model of {margins} classes"
+def told_family(classes: int | None) -> str:
+    """Return what messages call a multinomial model of so many classes, or for None a binomial one."""
+    if classes is None:
+        return "a binomial model"
+    return f"a multinomial model of {classes} class{'es' if classes > 1 else ''}"
 
 
 @accessors
@@ -62,8 +65,8 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
         return BinaryLogisticRegressionTrainingSummary if self.numClasses == 2 else LogisticRegressionTrainingSummary
 
     @property
-    def _is_multinomial(self) -> bool:
-        return len(self._intercepts) > 1
+    def _is_multinomial(self) -> bool:  # type: ignore[override]
+        return len(self._intercepts) > 1 or self.getOrDefault("family") == "multinomial"
 
     @property
     def coefficients(self) -> Vector:
@@ -81,8 +84,8 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
 
     @property
     def numClasses(self) -> int:
-        """K; two also where the training rows had one class only."""
-        return max(len(self._intercepts), 2)
+        """K; of a binomial model two, also where the training rows had one class only."""
+        return len(self._intercepts) if self._is_multinomial else 2
 
     @property
     def coefficientMatrix(self) -> Matrix:
@@ -96,11 +99,12 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
 
     def predictRaw(self, value: Vector) -> DenseVector:
         """The margins of the classes, at the offset zero; -z and z of a binomial model."""
-        return dense(class_margins(self._margins(value))[0])
+        z = self._margins(value)
+        return dense(z[0] if self._is_multinomial else class_margins(z)[0])
 
     def predictProbability(self, value: Vector) -> DenseVector:
         """The probabilities of the classes, at the offset zero."""
-        return dense(class_probabilities(self._margins(value))[0])
+        return dense(class_probabilities(self._margins(value), self._is_multinomial)[0])
 
     def to_arrays(self) -> ArrayModel:
         """As in `LinearModel`; ParamError where thresholds are not as many as the classes, or contradict threshold."""
@@ -110,6 +114,14 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
     @classmethod
     def _of_twin(cls, model: Any) -> tuple[Any, Any]:
         return model.coefficientMatrix, model.interceptVector
+
+    @classmethod
+    def _of_saved(
+        cls, weights: np.ndarray, intercepts: np.ndarray, names: tuple[str, ...], means: np.ndarray | None
+    ) -> Self:
+        """As in `LinearModel`; a matrix of one row is of a multinomial model of one class."""
+        model = super()._of_saved(weights, intercepts, names, means)
+        return model._set(family="multinomial") if weights.ndim == 2 and len(weights) == 1 else model
 
     def _java_arguments(self) -> tuple[Any, ...]:
         return self.coefficientMatrix, self.interceptVector, self.numClasses, self._is_multinomial

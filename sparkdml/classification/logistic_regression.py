@@ -15,6 +15,7 @@ from sparkdml.checks import (
     every_label,
     settle_infinite,
     warn_constant_columns,
+    warn_constant_label,
     warn_one_class,
 )
 from sparkdml.classification.logistic_model import LogisticRegressionModel, told_family
@@ -51,8 +52,9 @@ class LogisticRegression(
 
     The multinomial one has w_k and b_k, hence z_ik, for each class k of {0, ..., K - 1}, and the mean of
     log(sum_k exp(z_ik)) - z_iy for y = y_i. As a constant in all z_ik says nothing, intercepts sum to zero, and so do,
-    without a penalty, the coefficients of each feature. K is one more than the largest label. A class in between that
-    no row has gets probabilities of about 2.2e-16.
+    without a penalty, the coefficients of each feature. As in pyspark.ml, K is the number of classes in the metadata of
+    the label column, which StringIndexer writes, and without metadata one more than the largest label. With an
+    intercept, a class without rows gets probabilities of about 2.2e-16.
 
     Here v_j = std(x_j) w_j if `standardization`, else v = w. As in pyspark.ml the variances are divided by
     sum s - sum s^2 / sum s, which is n - 1 without weights. A column that never changes gets the coefficient zero.
@@ -68,7 +70,7 @@ class LogisticRegression(
     featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
     offsetCol : of a binomial model, a numeric column that is added to the margin with a coefficient of one, for example
         the log odds of another model. To all classes of a multinomial one it would be the same, and change nothing.
-    family : "binomial", "multinomial", or "auto": binomial for the labels 0 and 1, else multinomial.
+    family : "binomial", "multinomial", or "auto": binomial for one or two classes, else multinomial.
     thresholds : a positive number for each class; the class of the largest probability / threshold is predicted.
     solver : "newton" or "irls" (the same), "subsampled-newton", "l-bfgs", "gd", "sgd", "local-sgd", as in
         `sparkdml.regression.LinearRegression`, or "auto": for two classes and up to 1000 columns the one of the first
@@ -267,14 +269,17 @@ class LogisticRegression(
         deviation = np.sqrt(statistics.sample_variance[:-1])
         more = {"label_mean": _shares(statistics, classes)} if isinstance(loss, Softmax) else {}
         problem = self._problem_of(data, loss, statistics, deviation, class_weights=class_weights, **more)
+        warn_constant_columns(statistics, problem)
         if statistics.variance[-1] == 0.0:
             problem = self._of_one_class(statistics, problem, every_label(self, data))
-        warn_constant_columns(statistics, problem)
         name = solver_name(self)
         return problem, self._solver_for(self._choose(data, problem) if name == "auto" else name, statistics, problem)
 
     def _of_one_class(self, statistics: Statistics, problem: Problem, label: str) -> Problem:
-        """The problem where all rows have the same label, of which it warns."""
+        """The problem where all rows have the same label, of which it warns; of one class there is nothing to find."""
+        if isinstance(problem.loss, Softmax) and problem.loss.classes == 1:
+            warn_constant_label(statistics, problem, "a model of this one class has coefficients of zero", label)
+            return problem if problem.confined else problem.settle()
         if problem.fit_intercept:
             return settle_infinite(statistics, problem, label)
         warn_one_class(statistics, label)
@@ -300,10 +305,10 @@ class LogisticRegression(
         column = column_of(self, data, "label")
         labels, family = data.statistics.labels, self.getOrDefault("family")
         if family == "binomial":
-            require_binary(labels, column)
+            require_binary(labels, column, data.classes)
             return Logistic(), 2
-        classes = count_classes(labels, column)
-        if family == "auto" and classes == 2:
+        classes = count_classes(labels, column, data.classes)
+        if family == "auto" and classes <= 2:
             return Logistic(), 2
         if data.sampling:
             raise ParamError(f"{data.sampling} balances two classes for a binomial model, not {classes}: clear it.")
@@ -314,10 +319,11 @@ class LogisticRegression(
     def _check_initial_model(self, loss: Loss) -> None:
         """Refuse a start that has other classes."""
         model, family = self._initial_model(), self.getOrDefault("family")
-        if model is not None and (known := len(model._intercepts)) != loss.margins:
+        wanted = told_family(loss.margins if isinstance(loss, Softmax) else None)
+        if model is not None and (known := told_family(model.numClasses if model._is_multinomial else None)) != wanted:
             raise ParamError(
-                f"initialModel is {told_family(known)}, and these labels with family={family!r} make "
-                f"{told_family(loss.margins)}: it must be of the same family and classes."
+                f"initialModel is {known}, and these labels with family={family!r} make {wanted}: it must be of the "
+                "same family and classes."
             )
 
     def _raw(self, data: Data, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
@@ -339,8 +345,8 @@ class LogisticRegression(
             return None
         statistics = data.statistics_for(fit.problem.fold)
         loss = None if fit.problem.class_weights else float(point.loss)
-        if (classes := fit.problem.loss.margins) > 2:
-            return MulticlassMetrics(statistics.count, statistics.weight, _shares(statistics, classes), loss)
+        if isinstance(softmax := fit.problem.loss, Softmax) and softmax.classes != 2:
+            return MulticlassMetrics(statistics.count, statistics.weight, _shares(statistics, softmax.classes), loss)
         return BinaryMetrics(statistics.count, statistics.weight, float(statistics.center[-1]), loss)
 
     def _warn(self, data: Data, statistics: Statistics, fit: Fit, point: Point) -> None:

@@ -77,6 +77,7 @@ class Data(ABC):
     sampling : how two classes were balanced.
     class_rates : the weight of each label over its weight in the table that was sampled; empty without sampling.
     roles : which of label, weight, offset and fold the rows have.
+    classes : how many classes the labels may be of, where that is known beside the labels themselves.
     partitioning : which rows share a partition, see `pack`.
     dtype : as what the values of the features are stored; what is summed is float64 in any case.
     """
@@ -92,6 +93,7 @@ class Data(ABC):
     sampling: Sampling = Sampling()
     class_rates: Mapping[float, float] = MappingProxyType({})
     roles: frozenset[str]
+    classes: int | None = None
     partitioning: str = "as-is"
     dtype: str = "float64"
 
@@ -166,6 +168,9 @@ class Data(ABC):
 class LocalData(Data):
     """Arrays in this process, as rows of one or more partitions.
 
+    `classes` is what the metadata of a label column are to a DataFrame: how many classes a classifier has, which labels
+    alone tell only as far as there are rows of the last class.
+
     Raises
     ------
     ColumnTypeError, ColumnError, DataError : arrays that packing would refuse as columns, see `checked_block`.
@@ -184,7 +189,9 @@ class LocalData(Data):
         fold: np.ndarray | None = None,
         feature_names: Sequence[str] | None = None,
         partitions: int = 1,
+        classes: int | None = None,
     ) -> None:
+        self.classes = classes
         names = tuple(feature_names or (f"x{j}" for j in range(np.shape(features)[-1])))
         roles = {"label": label, "weight": weight, "offset": offset, "fold": fold}
         block = checked_block(features, names, roles)

@@ -204,6 +204,7 @@ class SparkData(Data):
         self.sampling = drawn.sampling if drawn else Sampling()
         self.columns = plan.columns
         self.roles = frozenset(plan.columns.roles)
+        self.classes = plan.columns.classes
         self.means = plan.fill
         self.dtype = plan.dtype
         self.validation = plan.validation, plan.seed

@@ -4,6 +4,7 @@ The levels of a column are ordered by frequency. The last, the rarest, is the re
 and the coefficients of the others are differences from it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
@@ -16,7 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, IntegralType, StringType, StructType
 
-from sparkdml.blocks.schema import find_type, quoted
+from sparkdml.blocks.schema import Fields, quoted
 from sparkdml.errors import ColumnError, ColumnTypeError, DataError
 
 HANDLE_UNSEEN = ("error", "skip", "keep")
@@ -26,14 +27,15 @@ ENCODED = f"{PREFIX}features"
 
 def check_categories(schema: StructType, names: Sequence[str], others: Sequence[str | None]) -> None:
     """Refuse columns that cannot be categories; raises ColumnError or ColumnTypeError."""
+    fields, named, taken = Fields(schema), Counter(names), set(others)
     for name in names:
-        kind = find_type(schema, name)
+        kind = fields.type_of(name)
         if not isinstance(kind, StringType | BooleanType | IntegralType):
             raise ColumnTypeError(
                 f"the categorical column {name!r} is of type {kind.simpleString()}: it must be of strings, integers or "
                 "booleans; cast it to a string, or give it among the numeric features."
             )
-        if name in others or list(names).count(name) > 1:
+        if name in taken or named[name] > 1:
             raise ColumnError(f"the categorical column {name!r} is named twice: name each column once.")
         if set(name) & set(".`"):
             raise ColumnError(f"the categorical column {name!r} has a dot or a backtick in its name: rename it.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import DataType, StructType
 
 from sparkdml.blocks.schema import quoted, require_numeric, resolve_features
 from sparkdml.columns import offset_of
@@ -102,14 +102,15 @@ def missing_features(saved: SavedModel, table: DataFrame) -> DataError:
     features, offset = feature_columns(saved), offset_of(saved.model)
     names = [*([features] if isinstance(features, str) else features), *(n for n, _, _ in known_levels(saved.encoders))]
     names += [offset] if offset else []
-    counts = table.agg(*[F.count_if(_missing(table.schema, name)).alias(f"c{i}") for i, name in enumerate(names)])
+    kinds = {field.name: field.dataType for field in table.schema.fields}
+    counts = table.agg(*[F.count_if(_missing(name, kinds[name])).alias(f"c{i}") for i, name in enumerate(names)])
     found = {name: count for name, count in zip(names, counts.collect()[0], strict=True) if count}
     told = told_missing(found) or "some features are NaN"
     return DataError(f"{told}: fill or drop them, or take --handle-invalid skip.")
 
 
-def _missing(schema: StructType, name: str) -> Column:
-    numeric = schema[name].dataType.typeName() in ("double", "float")
+def _missing(name: str, kind: DataType) -> Column:
+    numeric = kind.typeName() in ("double", "float")
     return quoted(name).isNull() | F.isnan(quoted(name)) if numeric else quoted(name).isNull()
 
 
@@ -126,9 +127,10 @@ def _check_names(found: Sequence[str], expected: Sequence[str], column: str) -> 
     """Compare the names that a vector column carries with those of the model, if it has names."""
     if tuple(found) == tuple(expected) or expected[0] == f"{column}[0]":
         return
-    if missing := [name for name in expected if name not in found]:
+    there, needed = set(found), set(expected)
+    if missing := [name for name in expected if name not in there]:
         raise ColumnError(f"the vectors in {column!r} have no feature {missing[0]!r}, which the model needs.")
-    if strange := [name for name in found if name not in expected]:
+    if strange := [name for name in found if name not in needed]:
         raise ColumnError(f"the vectors in {column!r} have a feature {strange[0]!r} that the model does not know.")
     j = next(j for j, (name, other) in enumerate(zip(found, expected, strict=True)) if name != other)
     raise ColumnError(

@@ -1,4 +1,4 @@
-"""What margins say of the classes, whose number K is two where there is one margin."""
+"""What margins say of the classes, whose number K is that of the margins, or of a binomial model two."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,24 @@ from scipy.special import expit, softmax
 
 
 def class_margins(z: np.ndarray) -> np.ndarray:
-    """The margins of the classes, (n, K), of z (n, C): of one margin, that of class 1, -z and z.
+    """Return the margins of two classes, -z and z, (n, 2), of that of class 1, z (n, 1).
 
     >>> class_margins(np.array([[2.0]]))
     array([[-2.,  2.]])
     """
-    return np.hstack([-z, z]) if z.shape[1] == 1 else z
+    return np.hstack([-z, z])
 
 
-def class_probabilities(z: np.ndarray) -> np.ndarray:
-    """P(y = 1) = 1 / (1 + exp(-z)) of one margin, else P(y = k) ~ exp(z_k): (n, C) to (n, K); NaN where a margin is.
+def class_probabilities(z: np.ndarray, multinomial: bool) -> np.ndarray:
+    """Return P(y = k) ~ exp(z_k) of a multinomial model, else P(y = 1) = 1 / (1 + exp(-z)): (n, C) to (n, K).
 
-    >>> class_probabilities(np.array([[0.0]])), class_probabilities(np.array([[1.0, 1.0]]))
+    NaN where a margin is.
+
+    >>> class_probabilities(np.array([[0.0]]), False), class_probabilities(np.array([[1.0, 1.0]]), True)
     (array([[0.5, 0.5]]), array([[0.5, 0.5]]))
     """
     with np.errstate(invalid="ignore"):
-        return expit(class_margins(z)) if z.shape[1] == 1 else np.asarray(softmax(z, axis=1))
+        return np.asarray(softmax(z, axis=1)) if multinomial else expit(class_margins(z))
 
 
 def most_probable(probability: np.ndarray, thresholds: Sequence[float] | None) -> np.ndarray:
