@@ -32,7 +32,7 @@ from sparkdml.errors import (
     UnreadableFileError,
 )
 from sparkdml.jobkit.failures import exit_code, sentence
-from sparkdml.regression import LinearRegression
+from sparkdml.regression import LinearRegression, LinearRegressionModel
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
@@ -575,6 +575,34 @@ def test_a_fit_has_the_same_bits_on_both_routes(spark: SparkSession, readers: An
         assert asked == [FILES if files else SPARK]
     assert fits[0].coefficients == fits[1].coefficients
     assert fits[0].intercept == fits[1].intercept
+
+
+def scorer(table: Table, size: int) -> LinearRegressionModel:
+    model = LinearRegressionModel(1.0 / np.arange(1, size + 1), 0.5, tuple(f"f{j}" for j in range(size)))
+    names = {key: value for key, value in table.columns.items() if key.startswith("featuresCol")}
+    return model._set(**names)
+
+
+@pytest.mark.parametrize("name", ["numbers", "unsigned", "decimals", "arrays of bigint", "vectors", "int and bigint"])
+def test_models_score_the_numbers_that_fits_see(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    table = ROUTES[name]
+    df, X = table.make(spark, tmp_path / "a table"), np.asarray(table.expected, float)
+    model = scorer(table, X.shape[1])
+    found = np.sort([row.prediction for row in model.transform(df).collect()])
+    expected = X @ model.coefficients.toArray() + 0.5
+    np.testing.assert_allclose(found, np.sort(expected), rtol=1e-12, atol=1e-12)
+    label = np.tile(y, len(X) // N)
+    error = np.sqrt(np.mean((expected - label) ** 2))
+    assert model.evaluate(df).rootMeanSquaredError == pytest.approx(error, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["a flipped bit, with sums", "a damaged header", "gone before", "bigint and int"])
+def test_an_evaluation_names_the_file_too(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    table = ROUTES[name]
+    model = scorer(table, 1)
+    with pytest.raises(table.expected[0]) as caught:
+        assert model.evaluate(table.make(spark, tmp_path / "a table")).rootMeanSquaredError
+    assert table.expected[2] in str(caught.value)
 
 
 JOBS = (

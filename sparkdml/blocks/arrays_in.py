@@ -8,7 +8,7 @@ from scipy.sparse import csr_array, issparse
 
 from sparkdml.blocks.block import Block, Features
 from sparkdml.blocks.decode import FORBIDDEN, not_finite
-from sparkdml.blocks.violations import ADVICE
+from sparkdml.blocks.violations import Violations
 from sparkdml.errors import ColumnError, ColumnTypeError, DataError
 
 
@@ -27,16 +27,17 @@ def checked_block(features: Any, names: Sequence[str], roles: dict[str, Any]) ->
         raise DataError("there are no rows: give at least one.")
     if len(names) != X.shape[1] or len(set(names)) != len(names):
         raise ColumnError(f"{len(set(names))} different feature names for {X.shape[1]} columns: give each its own.")
-    _check_features(X, names)
     for role, part in parts.items():
         if len(part) != X.shape[0]:
             raise DataError(
                 f"the {role} has {len(part):,} rows but the features have {X.shape[0]:,}: give each its own."
             )
-        _check(f"the {role}", "not finite", ~np.isfinite(part), part, "fill or drop them")
-        if role in FORBIDDEN:
-            kind, is_bad = FORBIDDEN[role]
-            _check(f"the {role}", kind, is_bad(part), part, ADVICE[kind])
+    violations = Violations()
+    for role, part in parts.items():
+        _count_column(violations, role, part)
+    _count_features(violations, X, names)
+    if violations:
+        raise DataError(violations.sentence(of_arrays=True))
     if "fold" in parts:
         parts["fold"] = parts["fold"].astype(np.int32)
     return Block(X, **parts)
@@ -58,20 +59,26 @@ def _numbers(what: str, array: Any, axes: int) -> Any:
     return rows
 
 
-def _check_features(X: Features, names: Sequence[str]) -> None:
+def _count_column(violations: Violations, role: str, part: np.ndarray) -> None:
+    """Count the bad values of a role."""
+    _count_not_finite(violations, role, part, np.arange(len(part)))
+    if role in FORBIDDEN:
+        kind, is_bad = FORBIDDEN[role]
+        bad = np.flatnonzero(is_bad(part) & np.isfinite(part))
+        if len(bad):
+            violations.add(role, kind, len(bad), f"{part[bad[0]]:g} in row {bad[0]}")
+
+
+def _count_features(violations: Violations, X: Features, names: Sequence[str]) -> None:
+    """Count the values that are not finite of each feature."""
     if np.isfinite(X if isinstance(X, np.ndarray) else X.data).all():
         return
     where, which, values = not_finite(X)
-    j = which[0]
-    bad = np.zeros(X.shape[0], bool)
-    bad[where[which == j]] = True
-    column = np.zeros(X.shape[0])
-    column[where[which == j]] = values[which == j]
-    _check(f"column {names[j]!r}", "not finite", bad, column, "fill or drop them")
+    for j in np.unique(which):
+        _count_not_finite(violations, names[j], values[which == j], where[which == j])
 
 
-def _check(what: str, kind: str, bad: np.ndarray, values: np.ndarray, advice: str) -> None:
-    """Raise `DataError` where a value is bad."""
-    if bad.any():
-        i, count = int(np.argmax(bad)), int(bad.sum())
-        raise DataError(f"{what} has {count:,} bad values ({kind}, first {values[i]:g} in row {i}): {advice}.")
+def _count_not_finite(violations: Violations, name: str, values: np.ndarray, rows: np.ndarray) -> None:
+    for kind, bad in (("NaN", np.isnan(values)), ("infinite", np.isinf(values))):
+        if bad.any():
+            violations.add(name, kind, int(bad.sum()), f"row {rows[np.argmax(bad)]}")

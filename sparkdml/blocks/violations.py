@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass, field
 
-MISSING = "fill or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip', or of features to 'mean'"
+SKIP = ", or set handleInvalid (--handle-invalid in a job) to 'skip'"
+HANDLE_ADVICE = {
+    "null": f"{SKIP}, or of features to 'mean'",
+    "NaN": f"{SKIP}, or of features to 'mean'",
+    "infinite": SKIP,
+}
 ADVICE = {
-    "null": MISSING,
-    "NaN": MISSING,
-    "infinite": "replace or drop them, or set handleInvalid (--handle-invalid in a job) to 'skip'",
+    "null": "fill or drop them",
+    "NaN": "fill or drop them",
+    "infinite": "replace or drop them",
     "negative": "weights must be zero or more",
     "too large": "rescale the column, whose squares overflow",
     "beyond float32": "rescale the column, or set dtype (--dtype in a job) to 'float64'",
@@ -65,14 +70,15 @@ class Violations:
             ((path, reason) for (path, kind), (_, reason) in self.found.items() if kind == UNREADABLE), default=None
         )
 
-    def sentence(self) -> str:
-        """One sentence: column, count, an example of each, and what to do."""
+    def sentence(self, of_arrays: bool = False) -> str:
+        """One sentence: column, count, an example of each, and what to do; arrays have no handleInvalid."""
+        handled = {} if of_arrays else HANDLE_ADVICE
         parts = [
             f"column {column!r} has {count:,} {_plural(NOUN[kind], count)} (first: {example})"
             for (column, kind), (count, example) in list(self.found.items())[:5]
         ]
         more = f", and {len(self.found) - 5} more kinds of bad values" if len(self.found) > 5 else ""
-        advice = "; ".join(dict.fromkeys(ADVICE[kind] for _, kind in self.found))
+        advice = "; ".join(dict.fromkeys(ADVICE[kind] + handled.get(kind, "") for _, kind in self.found))
         return f"{', '.join(parts)}{more}: {advice}."
 
     def __bool__(self) -> bool:
