@@ -108,6 +108,7 @@ def compare(kind: str, rows: int, rounds: int, before: Path | None) -> None:
     first, _, second, other, third, another = (np.array(column) for column in zip(*found, strict=True))
     print(f"{kind}, {rows:,} rows, {rounds} rounds: median seconds, and of ratios median and quartiles")
     print(f"  first {np.median(first):.3f}   second {np.median(second):.3f}   third {np.median(third):.3f}")
+    print(f"  least: first {first.min():.3f}, second {second.min():.3f}, third {third.min():.3f}")
     print(f"  first / second   {_told(first / second)}")
     print(f"  third / second   {_told(third / second)}   (noise)")
     if theirs:

@@ -4,7 +4,7 @@ from zlib import crc32
 
 import numpy as np
 
-ROWS, WIDTH = 63, 8191  # of the matrix that a chunk is taken for; the bytes of a row are a prime number
+ROWS, WIDTH = 127, 4093  # of the matrix that a chunk is taken for; the bytes of a row are a prime number
 CHUNK = ROWS * WIDTH  # bytes that share a checksum
 HEAD = 512  # bytes at the beginning of a chunk that enter its checksum as they are
 
@@ -30,7 +30,7 @@ def checksum(chunk: np.ndarray) -> int:
 
     They are taken for a matrix of bytes. The checksum is the CRC-32 of the first bytes and of the exclusive-or of the
     rows. Each changed byte changes it, and so do pages that change places, since no page is a multiple of a row. Two
-    numbers that change places are missed only if they are an exact multiple of four rows apart. The first bytes tell
+    numbers that change places are missed only if they are a multiple of four rows apart. The first bytes tell
     chunks of one repeated number apart. Zeros at the end change nothing: compare the sizes too.
     """
     if len(chunk) < CHUNK:

@@ -65,12 +65,13 @@ class _Files:
 
     Attributes
     ----------
-    open : the file of each part; `sizes`, how many bytes it has.
+    paths, open, sizes : of each part its path, its open file, and how many bytes this has.
     expected : the checksums of each part; empty where there is nothing to compare.
     """
 
     def __init__(self, handle: Handle) -> None:
         self.directory = Path(handle.directory)
+        self.paths = {part: self.directory / part for part in handle.parts}
         self.open: dict[str, BinaryIO] = {}
         self.sizes: dict[str, int] = {}
         self.expected: dict[str, Expected] = {}
@@ -81,8 +82,8 @@ class _Files:
     def open_parts(self, handle: Handle, sequential: bool) -> None:
         """Open the files of a partition."""
         changed = []
-        for part in handle.parts:
-            file = self.open[part] = open(self.directory / part, "rb", buffering=0)  # noqa: SIM115
+        for part, path in self.paths.items():
+            file = self.open[part] = open(path, "rb", buffering=0)  # noqa: SIM115
             status = os.fstat(file.fileno())
             self.sizes[part] = status.st_size
             changed.append(status.st_ctime_ns)
@@ -91,7 +92,7 @@ class _Files:
         if changed and not self._checked_after(max(changed)):
             self.expected = expected_files(handle)
             for part, size in self.sizes.items():
-                check_size(self.directory / part, size, self.expected[part])
+                check_size(self.paths[part], size, self.expected[part])
 
     def mark_checked(self) -> None:
         """Spare later readers the comparison, if all was compared."""
@@ -113,8 +114,7 @@ class _Files:
         if start < stop:
             size = self.types[part].itemsize
             first, last = start * size // CHUNK * CHUNK, -(-stop * size // CHUNK) * CHUNK
-            last = min(last, self.sizes[part])
-            self.mapped[part] = first, self._pages(part, first, last)
+            self.mapped[part] = first, self._pages(part, first, min(last, self.sizes[part]))
 
     def read(self, part: str, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
         """The numbers from `start` to `stop` of a file, not to be written to.
@@ -161,7 +161,7 @@ class _Files:
         start, stop = self.expected[part].left(start, stop)
         if start < stop:
             first, stored = self.mapped.get(part) or (start, self._pages(part, start, stop))
-            check_bytes(self.directory / part, start, stored[start - first : stop - first], self.expected[part])
+            check_bytes(self.paths[part], start, stored[start - first : stop - first], self.expected[part])
 
     def _pages(self, part: str, start: int, stop: int) -> np.ndarray:
         """The bytes of a file from `start` to `stop`."""
