@@ -73,7 +73,9 @@ def pack(
     """Read a DataFrame once, into array files beside the executors, so that any number of fits can use them.
 
     Where the DataFrame is nothing but columns of plain Parquet files that every executor can open, the tasks read
-    those themselves: the same rows in the same partitions, but none of them passes through the JVM.
+    those themselves: the same rows in the same partitions, but none of them passes through the JVM. Where they cannot
+    read a file, Spark reads the table. Both compare what they read with the checksums that Hadoop keeps beside a file;
+    tasks compare pages with checksums in the file too, and Spark does so with parquet.page.verify-checksum.enabled.
 
     Parameters
     ----------
@@ -112,7 +114,9 @@ def pack(
     ColumnError, ColumnTypeError : before any job; `df` is no DataFrame of Spark, or a streaming one.
     SessionError : `df` is of Spark Connect, or the workers' Python lacks a module.
     DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example. With
-        dtype="float32" numbers beyond its range, 3.4e38, are of that kind, whatever handleInvalid says.
+        dtype="float32" numbers beyond its range, 3.4e38, are of that kind, whatever handleInvalid says. An
+        UnreadableFileError names a file that is damaged, or of another format.
+    InputMissingError : a file is gone since `df` was made.
 
     Examples
     --------
