@@ -19,6 +19,7 @@ import re
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
+from sparkdml.engine.workers import worker_error
 from sparkdml.errors import (
     ColumnError,
     ColumnTypeError,
@@ -30,6 +31,7 @@ from sparkdml.errors import (
     SessionError,
     SolverError,
     SparkdmlError,
+    WorkerError,
 )
 
 
@@ -78,6 +80,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (EnvironmentProblem, os.EX_CONFIG),
     (ConfigError, os.EX_CONFIG),
     (SessionError, os.EX_CONFIG),
+    (WorkerError, os.EX_UNAVAILABLE),
     (DataError, os.EX_DATAERR),
     (ColumnError, os.EX_DATAERR),
     (ColumnTypeError, os.EX_DATAERR),
@@ -101,6 +104,8 @@ def exit_code(failure: BaseException) -> int:
     >>> exit_code(DataError("column 'age' has 3 missing values"))
     65
     """
+    if isinstance(failure, Py4JError | PySparkException):
+        failure = worker_error(failure) or failure
     if isinstance(failure, Py4JError | PySparkException) and (code := _data_code(failure)):
         return code
     return next((code for kind, code in EXIT_CODES if isinstance(failure, kind)), BUG)
@@ -129,6 +134,8 @@ def sentence(failure: BaseException) -> str:
             text = "interrupted"
         case SparkdmlError():
             text = " ".join(str(failure).split())
+        case Py4JError() | PySparkException() if worker := worker_error(failure):
+            text = str(worker)
         case Py4JError() | PySparkException():
             file = _FILE.search(str(failure))
             text = f"Spark failed{f' to read {file[1]}' if file else ''}: {spark_message(failure)}"

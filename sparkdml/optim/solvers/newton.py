@@ -115,7 +115,7 @@ def aimed_by(problem: Problem, state: S, hessian: np.ndarray, solver: Solver) ->
         return downhill_from(problem, state)
     direction = newton_step(problem, state.point, hessian)
     stop = _reason(problem, state, direction, solver)
-    if stop is StopReason.CONVERGED and not problem.penalty.has_kinks:
+    if stop is StopReason.CONVERGED and not problem.penalty.has_kinks and not problem.settled:
         return replace(state, stop=stop, point=_last_step(problem, state.point, direction, hessian))
     if stop is not StopReason.RUNNING:
         return replace(state, stop=stop)
