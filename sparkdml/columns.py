@@ -1,5 +1,8 @@
 """The Params that name the features and the offsets."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 from pyspark.ml.param import Param, Params, TypeConverters
 
 
@@ -12,6 +15,18 @@ class HasFeaturesCols(Params):
         "numeric columns to take as features, instead of featuresCol.",
         TypeConverters.toListString,
     )
+
+    def copy(self, extra: Mapping[Any, Any] | None = None) -> Self:
+        """As in pyspark.ml; of `featuresCol` and `featuresCols`, one in `extra` takes the place of the other.
+
+        So the classifier of a OneVsRest, which hands its own featuresCol on, may have been given featuresCols.
+        """
+        copied: Self = super().copy(dict(extra or {}))
+        given = {param.name for param in extra or {} if param.parent == self.uid}
+        for name, other in (("featuresCol", "featuresCols"), ("featuresCols", "featuresCol")):
+            if name in given and other not in given:
+                copied.clear(copied.getParam(other))
+        return copied
 
 
 class HasOffsetCol(Params):

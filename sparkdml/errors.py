@@ -58,7 +58,11 @@ class StorageError(SparkdmlError, OSError):
 
 
 class SessionError(SparkdmlError, RuntimeError):
-    """The Spark session cannot do what is asked, such as one of Spark Connect, or whose workers lack a module."""
+    """The Spark session cannot do what is asked: it is one of Spark Connect, its workers lack a module, or it ended."""
+
+
+class WorkerError(SparkdmlError, RuntimeError):
+    """A Python worker of Spark died, or had no memory left."""
 
 
 class ReleasedError(SparkdmlError, RuntimeError):

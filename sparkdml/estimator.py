@@ -304,9 +304,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         model = self._initial_model()
         if model is None:
             return {}, {}
-        start = model.copy()
-        start.featureMeans = start._summary = None
-        values, found = start._content()
+        values, found = model._bare()._content()
         return {"initialModel": values}, found
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,12 +12,13 @@ from pyspark.ml.wrapper import JavaWrapper
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from sparkdml.array_model import KINDS, ArrayModel
+from sparkdml.array_model import ArrayModel
 from sparkdml.arrays import require
 from sparkdml.assembly import OFFSET_COL, VECTOR_COL, augmented, feature_vectors
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import quoted, require_numeric, resolve_features
 from sparkdml.columns import offset_of
+from sparkdml.engine.sessions import require_running
 from sparkdml.errors import ColumnError, ParamError, StatisticsError
 from sparkdml.linalg import compressed
 from sparkdml.persistence import Persistable
@@ -43,6 +45,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
     _outputs: ClassVar[tuple[str, ...]] = ("predictionCol",)  # the Params that name the columns `transform` adds
     _score: ClassVar[str] = "predictionCol"  # the one that is NaN where a row cannot be scored
     numbers: ClassVar[tuple[str, ...]] = ("predictionCol",)  # those of which `number` makes all that a job writes
+    _array_class: ClassVar[type[ArrayModel]]  # what scores arrays
     _pyspark_class: ClassVar[Any]  # the model of pyspark.ml, and the class that it wraps
     _java_class: ClassVar[str]
     _scoring_class: ClassVar[type[Scoring]] = Scoring
@@ -128,8 +131,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
     def to_arrays(self) -> ArrayModel:
         """The model as one that scores NumPy arrays in this process; what `sparkdml.load_model` loads."""
         params = {param.name: value for param, value in self.extractParamMap().items()}
-        kind = KINDS[type(self).__name__]
-        return kind(self._weights, self._intercepts, self.featureNames, self.featureMeans, params)
+        return self._array_class(self._weights, self._intercepts, self.featureNames, self.featureMeans, params)
 
     def predict(self, value: Vector) -> float:
         """The prediction for one vector of features, at the offset zero; NaN where a feature is NaN.
@@ -186,6 +188,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
         So does one without its offset.
         """
+        require_running(dataset.sparkSession.sparkContext, "the DataFrame", "read it again")
         vectors = feature_vectors(dataset, self._input_columns(dataset), self.numFeatures, self.featureMeans)
         rows, model = dataset.withColumn(VECTOR_COL, vectors), self
         if offset := offset_of(self):
@@ -230,7 +233,7 @@ class LinearModel(Persistable, PredictionModel[Vector]):
             featuresCol=features if isinstance(features, str) else ",".join(features),
             numFeatures=self.numFeatures,
             skip=self.getOrDefault("handleInvalid") == "skip",
-            predict=None if dataset is None else lambda: scorer.transform(dataset),
+            predict=None if dataset is None else partial(_scored, scorer, dataset),
         )
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -243,6 +246,12 @@ class LinearModel(Persistable, PredictionModel[Vector]):
             values["summary"], summary_arrays = self._summary._content()
             found.update({f"summary.{name}": array for name, array in summary_arrays.items()})
         return values, found
+
+    def _bare(self) -> Self:
+        """Return a copy without the summary and the means: what a fit starts from."""
+        bare = self.copy()
+        bare.featureMeans = bare._summary = None
+        return bare
 
     @classmethod
     def _from_content(cls, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
@@ -283,6 +292,13 @@ class LinearModel(Persistable, PredictionModel[Vector]):
         if offset := offset_of(self):
             require_numeric(dataset.schema, offset, "the offset column")
         return columns
+
+
+def _scored(model: LinearModel, table: DataFrame) -> DataFrame:
+    """Return what a model predicts for the table of a summary; SessionError where the session of that has ended."""
+    remedy = "read them again and take model.evaluate(df)"
+    require_running(table.sparkSession.sparkContext, "the rows of this summary", remedy)
+    return model.transform(table)
 
 
 def _numbers(values: Any) -> np.ndarray:

@@ -29,7 +29,7 @@ def sklearn_twin(model: ArrayModel) -> Any:
         raise ImportError("to_sklearn needs scikit-learn: install it with pip install scikit-learn.") from None
     if offset := model.params.get("offsetCol"):
         raise ParamError(_no_twin(f"offsetCol={offset!r}", "load_model(path).predict(X, offset)"))
-    estimator = TWINS[type(model)](model)
+    estimator = next(TWINS[kind] for kind in type(model).__mro__ if kind in TWINS)(model)
     if model.featureMeans is None:
         return estimator
     imputer = sklearn.impute.SimpleImputer().fit(model.featureMeans[None])

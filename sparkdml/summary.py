@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 
 from sparkdml.arrays import require
 from sparkdml.engine.data import Traffic
+from sparkdml.engine.workers import explained_failures
 from sparkdml.errors import StatisticsError
 from sparkdml.inference import CLASSICAL, Inference, Inferred
 from sparkdml.text import align, with_points_in_line
@@ -107,7 +108,7 @@ class Summary(ABC, Generic[T]):
 
     @property
     def predictions(self) -> DataFrame:
-        """The table with the columns that the model adds."""
+        """The table with the columns that the model adds; SessionError where its Spark session has ended."""
         if self._scoring.predict is None:
             raise StatisticsError("the rows of the fit are not at hand: use model.evaluate(df).")
         return self._scoring.predict()
@@ -139,7 +140,8 @@ class Summary(ABC, Generic[T]):
     def _complete(self) -> T:
         """All metrics; the first use runs a job."""
         if self._metrics is None or not self._metrics.complete:
-            self._metrics = self._measure()
+            with explained_failures():
+                self._metrics = self._measure()
         return self._metrics
 
 

@@ -117,7 +117,8 @@ def test_models_are_those_of_pyspark(
     W, expected = ours.coefficientMatrix.toArray(), theirs.coefficientMatrix.toArray()
     assert W.shape == expected.shape
     assert len(ours.interceptVector) == len(theirs.interceptVector)
-    np.testing.assert_allclose(W, expected, rtol=1e-4, atol=within)
+    if np.isfinite(within):
+        np.testing.assert_allclose(W, expected, rtol=1e-4, atol=within)
     found, wanted = (
         np.array([[*row.probability, row.prediction] for row in model.transform(rows).collect()])
         for model in (ours, theirs)
@@ -265,7 +266,7 @@ def test_a_multinomial_model_of_one_class(
     spark: SparkSession, table: DataFrame, intercept: bool, solver: str, tmp_path: Path
 ) -> None:
     estimator = LogisticRegression(family="multinomial", fitIntercept=intercept, solver=solver)
-    with pytest.warns(DataWarning, match=r"every label is 0: a model of this one class"):
+    with pytest.warns(DataWarning, match="every label is 0: .*coefficients .* zero"):
         model = estimator.fit(LocalData(X, np.zeros(N)))
     assert model.numClasses == 1 and model.summary.converged
     assert not model.coefficientMatrix.toArray().any() and model.interceptVector.toArray().tolist() == [0.0]

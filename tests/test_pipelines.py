@@ -13,6 +13,7 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import OneVsRest, OneVsRestModel
 from pyspark.ml.evaluation import BinaryClassificationEvaluator, MulticlassClassificationEvaluator, RegressionEvaluator
 from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.linalg import Vectors
 from pyspark.ml.tuning import (
     CrossValidator,
     CrossValidatorModel,
@@ -248,3 +249,50 @@ def test_spark_predicts_as_the_model_does(table: DataFrame, name: str) -> None:
     np.testing.assert_allclose(
         [model.predict(row.vector) for row in rows], [row.prediction for row in rows], rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_one_against_the_rest_gives_its_features_to_a_classifier_of_other_ones(table: DataFrame, name: str) -> None:
+    kinds = table.withColumn("kind", F.when(F.col("x0") > 0.5, 2.0).otherwise((F.col("x1") > 0.0).cast("double")))
+    settings = {"labelCol": "kind", "featuresCol": "vector", "weightCol": "weight"}
+    classifiers = [ESTIMATORS[name].make(**LOOSE, regParam=0.01, **more) for more in ({}, {"featuresCols": NAMES})]
+    plain, scalar = (OneVsRest(classifier=each, **settings).fit(kinds) for each in classifiers)
+    for model, expected in zip(scalar.models, plain.models, strict=True):
+        np.testing.assert_array_equal(parameters(model), parameters(expected))
+        assert not model.isSet("featuresCols") and model.featureNames == tuple(NAMES)
+    assert classifiers[1].getFeaturesCols() == NAMES  # the classifier itself stays as it was
+    scored = [model.transform(kinds).select("prediction").collect() for model in (plain, scalar)]
+    assert scored[0] == scored[1]
+    search = CrossValidator(
+        estimator=OneVsRest(classifier=classifiers[1], **settings),
+        estimatorParamMaps=[{classifiers[1].regParam: 0.1}, {classifiers[1].regParam: 1.0}],
+        evaluator=MulticlassClassificationEvaluator(labelCol="kind", metricName="accuracy"),
+        numFolds=2,
+        seed=1,
+    )
+    assert min(search.fit(kinds).avgMetrics) > 0.6
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_one_of_the_two_ways_to_name_features_takes_the_place_of_the_other(name: str) -> None:
+    by_columns = ESTIMATORS[name].make(featuresCols=NAMES)
+    changed = by_columns.copy({by_columns.featuresCol: "vector"})
+    assert changed.getFeaturesCol() == "vector" and not changed.isDefined("featuresCols")
+    back = changed.copy({changed.featuresCols: NAMES})
+    assert back.getFeaturesCols() == NAMES and not back.isSet("featuresCol")
+    assert by_columns.copy().getFeaturesCols() == NAMES
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_class_derived_from_a_model_does_all_that_the_model_does(name: str, tmp_path: Path) -> None:
+    model = ESTIMATORS[name].make(**LOOSE).fit(local(ESTIMATORS[name]))
+    derived = type("Derived", (type(model),), {"__module__": __name__})
+    other = model._copyValues(derived(model._weights, model._intercepts, model.featureNames))
+    row = Vectors.dense(X[0])
+    assert other.predict(row) == model.predict(row)
+    np.testing.assert_array_equal(other.to_arrays().predict(X), model.to_arrays().predict(X))
+    assert type(other.to_arrays()) is type(model.to_arrays())
+    start = ESTIMATORS[name].make(**LOOSE, initialModel=other).fit(local(ESTIMATORS[name]))
+    np.testing.assert_allclose(margins(start, X), margins(model, X), atol=0.5)
+    if name not in ("gamma", "poisson", "tweedie"):
+        assert type(other.to_sklearn()) is type(model.to_sklearn())

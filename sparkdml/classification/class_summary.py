@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from pyspark.ml.linalg import DenseMatrix
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
+from sparkdml.engine.sessions import running_session
 from sparkdml.linalg import matrix
 from sparkdml.summary import Summary
 
@@ -202,4 +203,4 @@ def _ratio(part: np.ndarray, whole: np.ndarray, otherwise: float) -> np.ndarray:
 
 def frame(points: np.ndarray, *names: str) -> DataFrame:
     """The points of a curve as a DataFrame of the active session."""
-    return SparkSession.active().createDataFrame(points.tolist(), list(names))
+    return running_session().createDataFrame(points.tolist(), list(names))

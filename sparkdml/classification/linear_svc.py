@@ -9,6 +9,7 @@ from pyspark.ml.classification import LinearSVCModel as PySparkLinearSVCModel
 from pyspark.ml.linalg import DenseVector, Vector
 from pyspark.sql import Column
 
+from sparkdml.array_model import ArrayMargins
 from sparkdml.blocks.schema import scores_of
 from sparkdml.checks import column_of, every_label, warn_constant_columns, warn_constant_label, warn_one_class
 from sparkdml.classification.svc_params import LinearSVCParams
@@ -225,6 +226,7 @@ class LinearSVCModel(LinearModel, LinearSVCParams, ClassificationModel):
     _outputs = ("predictionCol", "rawPredictionCol")
     _score = "rawPredictionCol"
     numbers = ("predictionCol", "rawPredictionCol")
+    _array_class = ArrayMargins
     _pyspark_class = PySparkLinearSVCModel
     _java_class = "org.apache.spark.ml.classification.LinearSVCModel"
     _scoring_class = MarginScoring

@@ -9,7 +9,7 @@ from pyspark.ml.linalg import DenseVector, Matrix, Vector
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from sparkdml.array_model import ArrayModel
+from sparkdml.array_model import ArrayClassifier, ArrayModel
 from sparkdml.blocks.schema import scores_of
 from sparkdml.classification.logistic_params import LogisticRegressionParams
 from sparkdml.classification.logistic_summary import (
@@ -52,6 +52,7 @@ class LogisticRegressionModel(LinearModel, LogisticRegressionParams, Probabilist
     _outputs = ("predictionCol", "probabilityCol", "rawPredictionCol")
     _score = "rawPredictionCol"
     numbers = ("predictionCol", "probabilityCol")
+    _array_class = ArrayClassifier
     _pyspark_class = PySparkLogisticRegressionModel
     _java_class = "org.apache.spark.ml.classification.LogisticRegressionModel"
     _scoring_class = ClassScoring

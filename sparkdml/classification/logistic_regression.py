@@ -277,11 +277,11 @@ class LogisticRegression(
 
     def _of_one_class(self, statistics: Statistics, problem: Problem, label: str) -> Problem:
         """The problem where all rows have the same label, of which it warns; of one class there is nothing to find."""
+        if problem.fit_intercept:
+            return settle_infinite(statistics, problem, label)
         if isinstance(problem.loss, Softmax) and problem.loss.classes == 1:
             warn_constant_label(statistics, problem, "a model of this one class has coefficients of zero", label)
             return problem if problem.confined else problem.settle()
-        if problem.fit_intercept:
-            return settle_infinite(statistics, problem, label)
         warn_one_class(statistics, label)
         return problem
 

@@ -29,11 +29,12 @@ from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.handles import Handles
 from sparkdml.engine.means import feature_means
 from sparkdml.engine.report import EMPTY, check_report
+from sparkdml.engine.sessions import require_running
 from sparkdml.engine.stragglers import await_stragglers
 from sparkdml.engine.tasks import Loss, Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
 from sparkdml.engine.unreadable import told_unreadable_files
-from sparkdml.engine.workers import told_missing_modules
+from sparkdml.engine.workers import explained_failures
 from sparkdml.errors import (
     ColumnTypeError,
     DataError,
@@ -112,7 +113,8 @@ def pack(
     Raises
     ------
     ColumnError, ColumnTypeError : before any job; `df` is no DataFrame of Spark, or a streaming one.
-    SessionError : `df` is of Spark Connect, or the workers' Python lacks a module.
+    SessionError : `df` is of Spark Connect or of a session that has ended, or the workers' Python lacks a module.
+    WorkerError : a Python worker died, or had no memory left.
     DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example. With
         dtype="float32" numbers beyond its range, 3.4e38, are of that kind, whatever handleInvalid says. An
         UnreadableFileError names a file that is damaged, or of another format.
@@ -131,6 +133,7 @@ def pack(
         raise SessionError("Spark Connect gives no access to partitions: fit in a classic Spark session.")
     if df.isStreaming:
         raise ColumnTypeError("a streaming DataFrame cannot be packed: write it to a table and pack that.")
+    require_running(df.sparkSession.sparkContext, "the DataFrame", "read it again")
     if handleInvalid not in HANDLE_INVALID:
         raise ParamError(f"handleInvalid={handleInvalid!r} is not one of {', '.join(map(repr, HANDLE_INVALID))}.")
     if dtype not in DTYPES:
@@ -146,7 +149,7 @@ def pack(
     wanted, key = Sampling(sampling, samplingRatio), key_columns(df.schema, partitioning)
     skip = handleInvalid == "skip"
     selected = cache(partial(select_columns, df, columns))  # Spark analyses 100 columns in 0.2 s: not for plain files
-    with told_missing_modules(), told_unreadable_files():
+    with explained_failures(), told_unreadable_files():
         means = feature_means(selected(), columns) if handleInvalid == "mean" else None
         drawn = draw(selected(), wanted, labelCol) if wanted else None
         name = f"sparkdml-{uuid.uuid4().hex[:12]}"
@@ -260,9 +263,14 @@ class SparkData(Data):
 
     @property
     def tasks(self) -> int:
+        self._require_usable()
+        return self._tasks
+
+    def _require_usable(self) -> None:
+        """Raise ReleasedError after the release, and SessionError after the end of the session."""
         if self._released:
             raise ReleasedError("these packed data were released: pack the DataFrame again.")
-        return self._tasks
+        require_running(self._context, "these packed data", "pack the DataFrame again")
 
     def tasks_for(self, queries: Sequence[Query]) -> int:
         wanted = math.ceil(share_read(queries) * self.tasks)
@@ -300,6 +308,7 @@ class SparkData(Data):
             self._handles.unpersist()
 
     def fits_driver(self, size: int) -> bool:
+        self._require_usable()
         return size <= driver_bytes(self._context)
 
     def _run(self, queries: list[Query], reading: Reading) -> list[Answer]:
@@ -310,6 +319,7 @@ class SparkData(Data):
             found: list[Answer] = self._gather(task, size, reading.depth, count).values
         return found
 
+    @explained_failures()
     @told_unreadable_files()
     def _gather(self, task: Task, size: int, depth: int, count: int | None = None) -> Any:
         """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer.

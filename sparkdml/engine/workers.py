@@ -1,4 +1,4 @@
-"""What went wrong in the Python workers of Spark, told in a sentence."""
+"""What went wrong in the Python workers of Spark, in a sentence."""
 
 import re
 from collections.abc import Iterator
@@ -8,23 +8,47 @@ from py4j.protocol import Py4JJavaError
 from pyspark import SparkContext
 from pyspark.errors import PySparkException
 
-from sparkdml.errors import SessionError
+from sparkdml.errors import SessionError, SparkdmlError, WorkerError
 
 _MODULE = re.compile(r"No module named '([\w.]+)'")
+_DIED = re.compile(r"Python worker exited unexpectedly|^(Caused by: )?java\.io\.EOFException", re.MULTILINE)
+_FULL = re.compile(r"^MemoryError\b", re.MULTILINE)
+_REMEDY = (
+    "give a task more memory (fewer cores a machine, or spark.executor.memoryOverhead) or fewer rows (numPartitions)"
+)
 
 
 @contextmanager
-def told_missing_modules() -> Iterator[None]:
-    """Raise `SessionError` where a job fails because the workers' Python has not got a module."""
+def explained_failures() -> Iterator[None]:
+    """Raise an error of ours where a job fails because of its Python workers, see `worker_error`."""
     try:
         yield
     except (Py4JJavaError, PySparkException) as failure:
-        missing = _MODULE.search(str(failure))
-        if missing is None:
-            raise
+        if found := worker_error(failure):
+            raise found from failure
+        raise
+
+
+def worker_error(failure: Exception) -> SparkdmlError | None:
+    """Return the error that explains a failed job by its Python workers; None where it failed for another reason.
+
+    SessionError : the workers' Python lacks a module.
+    WorkerError : a worker died, or had no memory left.
+    """
+    text = str(failure)
+    if missing := _MODULE.search(text):
         context = SparkContext._active_spark_context
         python = f", {context.pythonExec}," if context else ""
-        raise SessionError(
+        return SessionError(
             f"the Python of Spark's workers{python} has no module {missing[1]!r}: install it there, or set "
             "PYSPARK_PYTHON to a Python that has it before the session starts."
-        ) from failure
+        )
+    if _FULL.search(text):
+        return WorkerError(f"a Python worker of Spark had no memory left: {_REMEDY}.")
+    if _DIED.search(text):
+        return WorkerError(
+            "a Python worker of Spark died. Most often the system killed it because memory ran short (its log names "
+            f"the OOM killer then), or native code crashed in it: {_REMEDY}, or set "
+            "spark.python.worker.faulthandler.enabled=true to see where it crashed."
+        )
+    return None

@@ -20,6 +20,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from sparkdml.engine.unreadable import causes, unreadable_file
+from sparkdml.engine.workers import worker_error
 from sparkdml.errors import (
     ColumnError,
     ColumnTypeError,
@@ -33,6 +34,7 @@ from sparkdml.errors import (
     SolverError,
     SparkdmlError,
     StorageError,
+    WorkerError,
 )
 
 
@@ -75,6 +77,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (EnvironmentProblem, os.EX_CONFIG),
     (ConfigError, os.EX_CONFIG),
     (SessionError, os.EX_CONFIG),
+    (WorkerError, os.EX_UNAVAILABLE),
     (DataError, os.EX_DATAERR),
     (ColumnError, os.EX_DATAERR),
     (ColumnTypeError, os.EX_DATAERR),
@@ -100,10 +103,9 @@ def exit_code(failure: BaseException) -> int:
     65
     """
     if isinstance(failure, Py4JError | PySparkException):
-        if file := unreadable_file(failure):
-            return exit_code(file)
-        if _DATA_EXCEPTION.search(str(failure)):
-            return os.EX_DATAERR
+        failure = unreadable_file(failure) or worker_error(failure) or failure
+    if isinstance(failure, Py4JError | PySparkException) and _DATA_EXCEPTION.search(str(failure)):
+        return os.EX_DATAERR
     return next((code for kind, code in EXIT_CODES if isinstance(failure, kind)), BUG)
 
 
@@ -121,8 +123,8 @@ def sentence(failure: BaseException) -> str:
         case SparkdmlError():
             text = " ".join(str(failure).split())
         case Py4JError() | PySparkException():
-            file = unreadable_file(failure)
-            text = str(file) if file else f"Spark failed: {spark_message(failure)}"
+            known = unreadable_file(failure) or worker_error(failure)
+            text = str(known) if known else f"Spark failed: {spark_message(failure)}"
         case _:
             text = f"a bug in sparkdml: {type(failure).__name__}: {failure}"
     return text

@@ -22,6 +22,7 @@ from typing import Any
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
+from sparkdml.engine.workers import worker_error
 from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import PublishDeniedError, PublishError, spark_message
 from sparkdml.storage import Storage
@@ -183,10 +184,15 @@ def _manifest(storage: Storage, directory: str) -> dict[str, Any]:
 
 @contextmanager
 def publishing(root: str) -> Iterator[None]:
-    """Turn what Hadoop, Spark and the check say while publishing into PublishError or PublishDeniedError."""
+    """Turn what Hadoop, Spark and the check say while publishing into PublishError or PublishDeniedError.
+
+    A worker that died while it made the rows is none of the output's failures.
+    """
     try:
         yield
     except (Py4JError, PySparkException, FormatError, OSError) as failure:
+        if worker := worker_error(failure):
+            raise worker from failure
         denied = isinstance(failure, PermissionError) or any(word in str(failure) for word in _DENIALS)
         kind = PublishDeniedError if denied else PublishError
         message = spark_message(failure) if isinstance(failure, Py4JJavaError) else str(failure)

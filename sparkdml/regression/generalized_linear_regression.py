@@ -9,6 +9,7 @@ from pyspark.ml.linalg import Vector
 from pyspark.ml.regression import GeneralizedLinearRegressionModel as PySparkGeneralizedLinearRegressionModel
 from pyspark.ml.regression import RegressionModel, Regressor
 
+from sparkdml.array_model import ArrayGeneralizedLinear
 from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import (
     column_of,
@@ -329,6 +330,7 @@ class GeneralizedLinearRegressionModel(LinearModel, RegressionModel[Vector], Gen
     """
 
     _outputs = ("predictionCol", "linkPredictionCol")
+    _array_class = ArrayGeneralizedLinear
     _pyspark_class = PySparkGeneralizedLinearRegressionModel
     _java_class = "org.apache.spark.ml.regression.GeneralizedLinearRegressionModel"
     _scoring_class = GlmScoring

@@ -10,6 +10,7 @@ from pyspark.ml.linalg import Vector
 from pyspark.ml.regression import LinearRegressionModel as PySparkLinearRegressionModel
 from pyspark.ml.regression import RegressionModel, Regressor
 
+from sparkdml.array_model import ArrayModel
 from sparkdml.arrays import require
 from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import every_label, warn_constant_columns, warn_constant_label
@@ -361,6 +362,7 @@ class LinearRegressionModel(LinearModel, RegressionModel[Vector], LinearRegressi
     """
 
     scale: float = 1.0
+    _array_class = ArrayModel
     _pyspark_class = PySparkLinearRegressionModel
     _java_class = "org.apache.spark.ml.regression.LinearRegressionModel"
     _summary_class = LinearRegressionSummary

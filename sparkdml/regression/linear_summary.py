@@ -20,8 +20,8 @@ class LinearRegressionSummary(Inferred, Summary[RegressionMetrics]):
     @property
     def residuals(self) -> DataFrame:
         """label - prediction of each row, in a column `residuals`; lazy."""
-        label, prediction = quoted(self.labelCol), quoted(self.predictionCol)
-        return self.predictions.select((label - prediction).alias("residuals"))
+        predictions = self.predictions
+        return predictions.select((quoted(self.labelCol) - quoted(self.predictionCol)).alias("residuals"))
 
     @property
     def explainedVariance(self) -> float:

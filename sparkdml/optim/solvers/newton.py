@@ -147,7 +147,8 @@ def aimed_by(problem: Problem, state: S, hessian: np.ndarray, solver: Solver) ->
     stop = _reason(problem, state, direction, solver)
     vanished = stop is StopReason.PRECISION and _has_vanished(state)
     short = vanished and bool(np.linalg.norm(direction) <= problem.way(point.theta))
-    if (stop is StopReason.CONVERGED or short) and not problem.penalty.has_kinks:
+    free = not (problem.penalty.has_kinks or problem.settled)
+    if (stop is StopReason.CONVERGED or short) and free:
         # known and short, the last step squares the error without a pass
         return replace(state, stop=stop, point=moved_along(problem, point, direction, hessian))
     if stop is not StopReason.RUNNING:
