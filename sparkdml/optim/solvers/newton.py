@@ -23,6 +23,9 @@ from sparkdml.optim.solvers.line_search import (
 from sparkdml.optim.solvers.normal import moved_along
 
 PATIENCE = 3  # iterations without progress that end a fit at machine precision
+# Where some margins have no mean the last step is not taken unseen, since it may lead there: the one before it has to
+# end as near as an unseen one would.
+SEEN = 1e-3
 CONVEX = 1e-10  # of the expected curvature: a negative one that small is the rounding of none
 
 
@@ -56,7 +59,8 @@ class Newton(Solver[NewtonState]):
     point, it goes down the gradient. With L1 or a box the model is minimized by coordinate descent.
 
     The length of the next step estimates the distance to the minimizer, by which the method stops. Near the minimizer
-    each step squares the error: of a smooth objective this last one is taken too, unseen, since it costs no pass.
+    each step squares the error: of a smooth objective that is finite everywhere this last one is taken too, unseen,
+    since it costs no pass.
 
     Source: J. Nelder, R. Wedderburn, Generalized Linear Models (1972); J. Lee, Y. Sun, M. Saunders, Proximal
     Newton-Type Methods for Minimizing Composite Functions (2014).
@@ -147,7 +151,7 @@ def aimed_by(problem: Problem, state: S, hessian: np.ndarray, solver: Solver) ->
     stop = _reason(problem, state, direction, solver)
     vanished = stop is StopReason.PRECISION and _has_vanished(state)
     short = vanished and bool(np.linalg.norm(direction) <= problem.way(point.theta))
-    free = not (problem.penalty.has_kinks or problem.settled)
+    free = problem.loss.anywhere and not (problem.penalty.has_kinks or problem.settled)
     if (stop is StopReason.CONVERGED or short) and free:
         # known and short, the last step squares the error without a pass
         return replace(state, stop=stop, point=moved_along(problem, point, direction, hessian))
@@ -162,7 +166,8 @@ def _reason(problem: Problem, state: MatrixState, direction: np.ndarray, solver:
     if state.stop is not StopReason.RUNNING:  # at the start
         return state.stop
     with np.errstate(over="ignore"):  # of a step that the line search shortens
-        near = np.linalg.norm(direction) <= solver.tol * problem.way(state.point.theta)
+        tol = solver.tol if problem.loss.anywhere else SEEN * solver.tol
+        near = np.linalg.norm(direction) <= tol * problem.way(state.point.theta)
     if near and is_small(problem, state, state.height, solver.tol):
         return StopReason.CONVERGED
     if _has_vanished(state):
