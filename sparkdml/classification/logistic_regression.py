@@ -67,7 +67,8 @@ class LogisticRegression(
     Parameters
     ----------
     Those of pyspark.ml, with its defaults, and
-    featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array.
+    featuresCols : numeric columns as features, instead of a vector column; `featuresCol` may also be an array. The
+        OneVsRest of pyspark.ml reads one column of features, its own featuresCol, which replaces these.
     offsetCol : of a binomial model, a numeric column that is added to the margin with a coefficient of one, for example
         the log odds of another model. To all classes of a multinomial one it would be the same, and change nothing.
     family : "binomial", "multinomial", or "auto": binomial for one or two classes, else multinomial.
