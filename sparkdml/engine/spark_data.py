@@ -346,17 +346,16 @@ class SparkData(Data):
         found: list[Any] = self._context.runJob(self._handles.rdd, again, missing)
         nodes = self._joined(nodes, found)
         if losses := [each for each in found if isinstance(each, Loss)]:
-            for loss in losses[:SHOWN]:
-                logger.warning("partition %d: %s", loss.partition, loss.reason)
-            logger.warning("packing %d of %d partitions again", len(losses), self.partitions)
-            anew = partial(tasks.with_handle, task=task)
-            packed: list[Any] = self._context.runJob(self._packed, anew, [loss.partition for loss in losses])
+            shown = "; ".join(f"partition {loss.partition}: {loss.reason}" for loss in losses[:SHOWN])
+            logger.warning("packing %d of %d partitions again: %s", len(losses), self.partitions, shown)
+            anew, lost = partial(tasks.with_handle, task=task), [loss.partition for loss in losses]
+            packed: list[Any] = self._context.runJob(self._packed, anew, lost)
             self._moved.update({handle.partition: handle for handle, _ in packed})
             nodes = self._joined(nodes, [each for _, each in packed])
-            for lost in (each for _, each in packed if isinstance(each, Loss)):
+            if again_lost := [each for _, each in packed if isinstance(each, Loss)]:
                 raise StorageError(
-                    f"partition {lost.partition} was packed again, and its new files cannot be used either: "
-                    f"{lost.reason}; check the disks of spark.local.dir on the executors."
+                    f"partition {again_lost[0].partition} was packed again, and its new files cannot be used either: "
+                    f"{again_lost[0].reason}; check the disks of spark.local.dir on the executors."
                 )
         return nodes
 

@@ -22,7 +22,7 @@ class GeneralizedLinear(Loss):
     link_function : g, one that the family goes with: an `OddsLink` with `Binomial`, else a `Power`.
 
     >>> poisson = GeneralizedLinear(Tweedie(1.0), Power(0.0))
-    >>> poisson.value(np.array([1.0, 0.0]), np.array([[0.0], [-1e4]]))
+    >>> poisson.value(np.array([1.0, 0.0]), np.array([[0.0], [-1e4]])).round(12)
     array([0., 0.])
     >>> GeneralizedLinear(Tweedie(1.0), Power(1.0)).value(np.array([2.0]), np.array([[-1.0]]))
     array([inf])
