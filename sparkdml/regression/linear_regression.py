@@ -132,7 +132,7 @@ class LinearRegression(
     >>> df = spark.createDataFrame([(1.0, 3.0), (2.0, 5.0), (3.0, 7.0)], ["x", "y"])
     >>> model = LinearRegression(featuresCols=["x"], labelCol="y").fit(df)
     >>> round(float(model.coefficients[0]), 6), round(model.intercept, 6), model.summary.passes
-    (2.0, 1.0, 1)
+    (2.0, 1.0, 2)
     """
 
     _input_kwargs: dict[str, Any]
