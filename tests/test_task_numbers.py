@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -135,3 +137,10 @@ def test_no_code_asks_for_the_number_of_its_task() -> None:
     files = sorted((Path(__file__).parents[1] / "sparkdml").rglob("*.py"))
     assert len(files) > 100
     assert [str(path) for path in files if asked.search(path.read_text())] == []
+
+
+def test_local_rows_are_numbered_by_partition(spark: SparkSession) -> None:
+    rows = pd.DataFrame({"x": np.arange(50.0), "label": np.arange(50.0) % 7.0})
+    with pack(spark.createDataFrame(rows), featuresCols=["x"], validationFraction=0.3, seed=1) as data:
+        assert data.partitions > 1
+        assert sum(content.rows for content in data.contents) == data.statistics.count == 50
