@@ -1,5 +1,6 @@
 # make train   train on the sample in data/ and print the model;  make train ARGS="--solver gd" passes flags on
 # make test    the test suite, in two processes with a Spark session each
+# make test-extras   the tests that start clusters, other JVMs and benchmarks, for some minutes
 # make soak    executors killed thirty times in fits on a cluster of processes, for some minutes
 # make check   ruff and mypy
 # make bench   sparkdml against its peers, for hours;  make bench ARGS=--quick takes some minutes
@@ -15,7 +16,7 @@ RUN := .venv/bin/python -m
 # The Spark and the Python of .venv; those of another installation would be of another version.
 unexport SPARK_HOME PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
 
-.PHONY: setup train test soak check bench clean python java
+.PHONY: setup train test test-extras soak check bench clean python java
 
 setup: .venv/.installed
 
@@ -26,6 +27,9 @@ train: java .venv/.installed
 
 test: java .venv/.installed
 	OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile $(ARGS)
+
+test-extras: java .venv/.installed
+	OPENBLAS_NUM_THREADS=1 $(RUN) pytest -m extras $(ARGS)
 
 soak: java .venv/.installed
 	OPENBLAS_NUM_THREADS=1 $(RUN) pytest -m soak $(ARGS)

@@ -54,6 +54,7 @@ def known(directory: Path) -> dict[str, dict[str, Any]]:
     return {each["shape"]["name"]: each for each in content["results"]}
 
 
+@pytest.mark.extras
 def test_all_contestants_that_are_installed_run_report_and_plot_beside_committed_results(tmp_path: Path) -> None:
     from peers.contestants import CONTESTANTS
     from peers.shapes import TINY

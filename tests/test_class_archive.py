@@ -20,6 +20,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
+@pytest.mark.extras
 def test_a_jvm_starts_from_the_archive_that_was_made(cache: Path) -> None:
     assert archive_options() == []
     path = make_archive()

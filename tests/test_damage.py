@@ -110,8 +110,10 @@ def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Handle:
 
 @pytest.fixture
 def handle(undamaged: Handle, tmp_path: Path) -> Handle:
-    """A copy of the files, to be damaged."""
-    shutil.copytree(undamaged.directory, tmp_path / "partition")
+    """A copy of the files, to be damaged, older than what is marked now."""
+    copy = shutil.copytree(undamaged.directory, tmp_path / "partition")
+    while tmp_path.stat().st_ctime_ns <= max(file.stat().st_ctime_ns for file in copy.iterdir()):
+        tmp_path.touch()  # until the clock of the file system, which ticks some hundred times a second, has moved on
     return Handle(**{**vars(undamaged), "directory": str(tmp_path / "partition")})
 
 

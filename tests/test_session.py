@@ -111,6 +111,7 @@ def test_workers_are_started_by_a_job_that_nobody_waits_for(spark: SparkSession)
         time.sleep(0.01)
 
 
+@pytest.mark.extras
 def test_off_local_mode_the_package_is_shipped_and_the_users_settings_win() -> None:
     script = """
 from sparkdml.jobkit.session import get_spark
