@@ -103,6 +103,7 @@ SAME: list[tuple[str, int | None, dict[str, Any], float]] = [
 ]
 
 
+@pytest.mark.extras
 @pytest.mark.filterwarnings("ignore::sparkdml.errors.DataWarning", "ignore::sparkdml.errors.ConvergenceWarning")
 @pytest.mark.parametrize(("label", "classes", "params", "within"), SAME)
 def test_models_are_those_of_pyspark(

@@ -251,6 +251,7 @@ def test_spark_predicts_as_the_model_does(table: DataFrame, name: str) -> None:
     )
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_one_against_the_rest_gives_its_features_to_a_classifier_of_other_ones(table: DataFrame, name: str) -> None:
     kinds = table.withColumn("kind", F.when(F.col("x0") > 0.5, 2.0).otherwise((F.col("x1") > 0.0).cast("double")))

@@ -31,6 +31,7 @@ OTHERWISE = {
 }
 
 
+@pytest.mark.extras
 @pytest.mark.filterwarnings("ignore::sparkdml.errors.ConvergenceWarning")
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_pyspark_hold(name: str, spark: SparkSession, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def restarted() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("state", ["without a session", "in a new session"])
 def test_summaries_of_an_ended_session_say_so(restarted: dict[str, Any], state: str) -> None:
     for part in ("summaries", "evaluated"):
@@ -52,6 +53,7 @@ def test_summaries_of_an_ended_session_say_so(restarted: dict[str, Any], state: 
         assert shown["str"][0] == shown["objectiveHistory"][0] == "value", name
 
 
+@pytest.mark.extras
 def test_what_was_measured_before_the_end_stays_known(restarted: dict[str, Any]) -> None:
     alone, again = (restarted[state]["complete"] for state in ("without a session", "in a new session"))
     assert {name for name, (kind, _) in again.items() if kind != "value"} == {"predictions"}
@@ -60,6 +62,7 @@ def test_what_was_measured_before_the_end_stays_known(restarted: dict[str, Any])
     assert set(frames.values()) == {"no Spark session runs, which a DataFrame needs: start one."}
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("state", ["without a session", "in a new session"])
 @pytest.mark.parametrize(
     ("what", "owned"), [("scored", "the DataFrame"), ("fitted", "the DataFrame"), ("packed", "these packed data")]
@@ -69,6 +72,7 @@ def test_tables_of_an_ended_session_are_refused(restarted: dict[str, Any], state
     assert (kind, text.startswith(ENDED.format(owned))) == ("SessionError", True), text
 
 
+@pytest.mark.extras
 def test_a_table_of_the_new_session_is_evaluated(restarted: dict[str, Any]) -> None:
     for name, shown in restarted["anew"].items():
         assert {kind for kind, _ in shown.values()} <= {"value", "StatisticsError"}, name
