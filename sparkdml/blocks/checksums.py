@@ -14,7 +14,7 @@ class Damaged(Exception):
 
 
 def checksums(data: np.ndarray) -> list[int]:
-    """Return the checksum of each chunk of some bytes, of which the last one may be shorter than the others.
+    """Return the checksum of each chunk of some bytes. The last chunk may be shorter than the others.
 
     >>> data = np.arange(1_200_000, dtype=np.uint8)
     >>> found = checksums(data)

@@ -1,4 +1,4 @@
-"""The checksums that Hadoop keeps of a local file, in `.NAME.crc` beside it, and Spark compares whatever it reads with.
+"""Hadoop's checksums of local files, in `.NAME.crc` next to each file; Spark compares all bytes it reads with them.
 
 Executors read this file, so it does not load pyspark.
 """
@@ -31,14 +31,14 @@ class Checksums:
     @classmethod
     def of(cls, path: str) -> "Checksums | None":
         """Return the checksums of a file; None if there are none. Raise ValueError if they are damaged."""
-        beside = Path(path).with_name(f".{Path(path).name}.crc")
+        sums_path = Path(path).with_name(f".{Path(path).name}.crc")
         try:
-            content = beside.read_bytes()
+            content = sums_path.read_bytes()
         except FileNotFoundError:
             return None
         mark, span = HEADER.unpack_from(content.ljust(HEADER.size))
         if mark != MARK or not 0 < span <= 1 << 20 or len(content) % 4:
-            raise ValueError(f"{beside} has no checksums")
+            raise ValueError(f"{sums_path} has no checksums")
         return cls(span, np.frombuffer(content, ">u4", offset=HEADER.size).astype("<u4"))
 
     def match(self, file: FileIO, start: int, stop: int) -> bool:
@@ -56,7 +56,7 @@ class Checksums:
         return True
 
     def _match(self, found: memoryview, sums: np.ndarray) -> bool:
-        """Compare bytes with their sums, the last of which is that of fewer bytes at the end of the file."""
+        """Compare bytes with their sums. The last sum may cover fewer bytes, at the end of the file."""
         whole = len(found) // self.span
         cut = whole * self.span
         same = zlib.crc32(found[:cut]) == combined(sums[:whole], self.span)

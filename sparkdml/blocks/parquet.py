@@ -34,7 +34,7 @@ class Unreadable(Exception):
 
 
 @contextmanager
-def told_unreadable(path: str) -> Iterator[None]:
+def raised_unreadable(path: str) -> Iterator[None]:
     """Raise `Unreadable` where a file cannot be read, with the reason that Arrow gives."""
     try:
         yield
@@ -109,7 +109,7 @@ class Source:
     def batches(self, splits: Iterable[Split]) -> Iterator[pa.RecordBatch]:
         """The rows of some splits, as `select_columns` would send them; raises `Unreadable`."""
         for split in splits:
-            with told_unreadable(split.path):
+            with raised_unreadable(split.path):
                 before = _state(split.path)
                 yield from self._batches(split)
                 if _state(split.path) != before:

@@ -17,7 +17,7 @@ from pyspark.sql.types import ArrayType, DataType
 
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.pack import Plan
-from sparkdml.blocks.parquet import Source, Split, Unreadable, told_unreadable
+from sparkdml.blocks.parquet import Source, Split, Unreadable, raised_unreadable
 from sparkdml.blocks.schema import escaped
 from sparkdml.blocks.store import Handle
 
@@ -120,7 +120,7 @@ def _fit(paths: Iterable[str], source: Source) -> bool:
 
 
 def _schema(path: str) -> pa.Schema:
-    with told_unreadable(path):
+    with raised_unreadable(path):
         return pq.read_metadata(path).schema.to_arrow_schema()
 
 

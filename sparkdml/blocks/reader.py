@@ -60,8 +60,8 @@ class _Files:
     """The open files of a partition. Features come out of them as float64, whatever they are stored as.
 
     Bytes are compared with their checksums, unless some reader before found all to be as they were packed, and no file
-    was changed since. They are compared before they are used, but for the values of features that are mapped: a
-    comparison after their use takes them from the cache, where one before would wait for the memory.
+    was changed since. They are compared before they are used. Mapped values of features are compared after their use,
+    while they are still in the cache; a comparison before would wait for the memory.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ REPORT, REPORT_MOMENTS = "report.json", "report.moments"
 
 @dataclass(frozen=True)
 class Report:
-    """What packing tells of the rows: merged over the partitions, it says whether they can be used.
+    """Counts, bad values and statistics that packing found; merged over the partitions they decide if rows can be used.
 
     `sizes` has how many vectors there are of each size, and the first partition with one. `handles` are those of the
     partitions, which whoever reads the report adds.

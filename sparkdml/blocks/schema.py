@@ -159,7 +159,7 @@ def find_type(schema: StructType, name: str) -> DataType:
 
 
 def _require_case(alike: Iterable[str]) -> None:
-    """Refuse columns whose names differ in capitals alone, unless Spark tells these apart."""
+    """Refuse columns whose names differ only in case, unless Spark is case-sensitive."""
     session = SparkSession.getActiveSession()
     if session and session.conf.get("spark.sql.caseSensitive") != "true":
         raise ColumnError(

@@ -1,4 +1,4 @@
-"""The model of an intercept alone, where the rows have offsets: the best constant beside them."""
+"""The intercept-only model of rows with offsets: the constant that minimizes the loss when the offsets are added."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

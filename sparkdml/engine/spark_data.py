@@ -33,7 +33,7 @@ from sparkdml.engine.sessions import require_running
 from sparkdml.engine.stragglers import await_stragglers
 from sparkdml.engine.tasks import Loss, Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
-from sparkdml.engine.unreadable import told_unreadable_files
+from sparkdml.engine.unreadable import explained_unreadable_files
 from sparkdml.engine.workers import explained_failures
 from sparkdml.errors import (
     ColumnTypeError,
@@ -50,7 +50,7 @@ from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
 
 logger = logging.getLogger("sparkdml")
 
-SHOWN = 5  # partitions of which a warning says why they are packed again
+SHOWN = 5  # a warning gives the reason for at most so many partitions
 
 
 def pack(
@@ -149,7 +149,7 @@ def pack(
     wanted, key = Sampling(sampling, samplingRatio), key_columns(df.schema, partitioning)
     skip = handleInvalid == "skip"
     selected = cache(partial(select_columns, df, columns))  # Spark analyses 100 columns in 0.2 s: not for plain files
-    with explained_failures(), told_unreadable_files():
+    with explained_failures(), explained_unreadable_files():
         means = feature_means(selected(), columns) if handleInvalid == "mean" else None
         drawn = draw(selected(), wanted, labelCol) if wanted else None
         name = f"sparkdml-{uuid.uuid4().hex[:12]}"
@@ -320,7 +320,7 @@ class SparkData(Data):
         return found
 
     @explained_failures()
-    @told_unreadable_files()
+    @explained_unreadable_files()
     def _gather(self, task: Task, size: int, depth: int, count: int | None = None) -> Any:
         """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer.
 

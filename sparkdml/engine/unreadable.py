@@ -19,7 +19,7 @@ _NETWORK = ("java.net.", "Timeout", "Connection")  # the file may be whole, but 
 
 
 @contextmanager
-def told_unreadable_files() -> Iterator[None]:
+def explained_unreadable_files() -> Iterator[None]:
     """Raise the error of `unreadable_file` where a job fails because it cannot read a file."""
     try:
         yield

@@ -60,7 +60,7 @@ class LineMinimum:
 
     @property
     def _best(self) -> int:
-        """The place of the lowest value; of values equal but for rounding that of the smallest slope."""
+        """Return the index of the lowest value; among values equal up to rounding, that of the smallest slope."""
         lowest = self.values.min()
         level = self.values <= lowest + 4.0 * np.finfo(float).eps * abs(lowest)
         return int(np.argmin(np.where(level, np.abs(self.slopes), np.inf)))

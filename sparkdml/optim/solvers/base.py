@@ -278,7 +278,7 @@ def is_low(
 
 
 def at_rest(problem: Problem, state: State, curvature: float) -> StopReason:
-    """Return why a solver stops that finds no lower point: at the minimum but for rounding, or stuck elsewhere."""
+    """Return why a solver stops that finds no lower point: at the minimum up to rounding, or stuck elsewhere."""
     assert state.point is not None
     known = curvature if 0.0 < curvature < np.inf else problem.lipschitz
     low = is_low(problem, state, state.point, known, LEFT, PERFECT)
@@ -286,7 +286,7 @@ def at_rest(problem: Problem, state: State, curvature: float) -> StopReason:
 
 
 def at_limit(problem: Problem, state: State, point: Point, curvature: float, tol: float) -> StopReason:
-    """Return why a solver stops that may not go on: an objective that is zero but for rounding is minimal too."""
+    """Return why a solver stops at its limit: an objective of zero, up to rounding, also counts as minimal."""
     near = is_near(problem, state, point, curvature, tol, PERFECT)
     return StopReason.CONVERGED if near else StopReason.MAX_ITERATIONS
 
