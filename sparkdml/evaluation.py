@@ -24,7 +24,7 @@ from sparkdml.blocks.scored import (
 )
 from sparkdml.blocks.stats import MAX_CLASSES
 from sparkdml.blocks.violations import Violations
-from sparkdml.engine.unreadable import explained_unreadable_files
+from sparkdml.engine.failures import explained_failures
 from sparkdml.errors import DataError
 
 S = TypeVar("S", bound=Scored)
@@ -357,7 +357,7 @@ def _require_labels(labels: Labels, allowed: set[float], what: str, column: str,
         )
 
 
-@explained_unreadable_files()
+@explained_failures()
 def total_of(
     kind: Scorer[S], predictions: DataFrame, features: str | Sequence[str], label: str, weight: str | None, skip: bool
 ) -> S:

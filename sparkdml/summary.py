@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 
 from sparkdml.arrays import require
 from sparkdml.engine.data import Traffic
-from sparkdml.engine.workers import explained_failures
+from sparkdml.engine.failures import explained_failures
 from sparkdml.errors import StatisticsError
 from sparkdml.inference import CLASSICAL, Inference, Inferred
 from sparkdml.text import align, with_points_in_line

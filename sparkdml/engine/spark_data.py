@@ -26,6 +26,7 @@ from sparkdml.blocks.store import DTYPES, Handle
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.engine import tasks
 from sparkdml.engine.data import Data, Reading
+from sparkdml.engine.failures import explained_failures
 from sparkdml.engine.handles import Handles
 from sparkdml.engine.means import feature_means
 from sparkdml.engine.report import EMPTY, check_report
@@ -33,8 +34,6 @@ from sparkdml.engine.sessions import require_running
 from sparkdml.engine.stragglers import await_stragglers
 from sparkdml.engine.tasks import Loss, Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
-from sparkdml.engine.unreadable import explained_unreadable_files
-from sparkdml.engine.workers import explained_failures
 from sparkdml.errors import (
     ColumnTypeError,
     DataError,
@@ -149,7 +148,7 @@ def pack(
     wanted, key = Sampling(sampling, samplingRatio), key_columns(df.schema, partitioning)
     skip = handleInvalid == "skip"
     selected = cache(partial(select_columns, df, columns))  # Spark analyses 100 columns in 0.2 s: not for plain files
-    with explained_failures(), explained_unreadable_files():
+    with explained_failures():
         means = feature_means(selected(), columns) if handleInvalid == "mean" else None
         drawn = draw(selected(), wanted, labelCol) if wanted else None
         name = f"sparkdml-{uuid.uuid4().hex[:12]}"
@@ -320,7 +319,6 @@ class SparkData(Data):
         return found
 
     @explained_failures()
-    @explained_unreadable_files()
     def _gather(self, task: Task, size: int, depth: int, count: int | None = None) -> Any:
         """Run a task on every handle and merge what comes back; `size` is about the bytes of one answer.
 

@@ -1,13 +1,10 @@
 """Files of a table that cannot be read, named in a sentence that is the same whoever reads them: a task, or Spark."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 
 from sparkdml.blocks.parquet import BAD_PAGE, GONE
 from sparkdml.errors import DataError, InputMissingError, SparkdmlError, UnreadableFileError
@@ -16,18 +13,6 @@ _BY_TASK = re.compile(r"sparkdml\.blocks\.parquet\.Unreadable: file (.+?) cannot
 _BY_SPARK = re.compile(r"FAILED_READ_FILE\.(\w+)\][^\n]*?\bfile (\S+?)\.?\s(.*?)(?:SQLSTATE|$)", re.DOTALL)
 _CLASSES = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+")
 _NETWORK = ("java.net.", "Timeout", "Connection")  # the file may be whole, but not the way to it
-
-
-@contextmanager
-def explained_unreadable_files() -> Iterator[None]:
-    """Raise the error of `unreadable_file` where a job fails because it cannot read a file."""
-    try:
-        yield
-    except (Py4JJavaError, PySparkException) as failure:
-        error = unreadable_file(failure)
-        if error is None:
-            raise
-        raise error from failure
 
 
 def unreadable_file(failure: BaseException) -> SparkdmlError | None:

@@ -1,12 +1,8 @@
 """What went wrong in the Python workers of Spark, in a sentence."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from py4j.protocol import Py4JJavaError
 from pyspark import SparkContext
-from pyspark.errors import PySparkException
 
 from sparkdml.errors import SessionError, SparkdmlError, WorkerError
 
@@ -16,17 +12,6 @@ _FULL = re.compile(r"^MemoryError\b", re.MULTILINE)
 _REMEDY = (
     "give a task more memory (fewer cores a machine, or spark.executor.memoryOverhead) or fewer rows (numPartitions)"
 )
-
-
-@contextmanager
-def explained_failures() -> Iterator[None]:
-    """Raise an error of ours where a job fails because of its Python workers, see `worker_error`."""
-    try:
-        yield
-    except (Py4JJavaError, PySparkException) as failure:
-        if found := worker_error(failure):
-            raise found from failure
-        raise
 
 
 def worker_error(failure: Exception) -> SparkdmlError | None:

@@ -19,8 +19,8 @@ import re
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from sparkdml.engine.unreadable import causes, unreadable_file
-from sparkdml.engine.workers import worker_error
+from sparkdml.engine.failures import explanation
+from sparkdml.engine.unreadable import causes
 from sparkdml.errors import (
     ColumnError,
     ColumnTypeError,
@@ -103,7 +103,7 @@ def exit_code(failure: BaseException) -> int:
     65
     """
     if isinstance(failure, Py4JError | PySparkException):
-        failure = unreadable_file(failure) or worker_error(failure) or failure
+        failure = explanation(failure) or failure
     if isinstance(failure, Py4JError | PySparkException) and _DATA_EXCEPTION.search(str(failure)):
         return os.EX_DATAERR
     return next((code for kind, code in EXIT_CODES if isinstance(failure, kind)), BUG)
@@ -123,7 +123,7 @@ def sentence(failure: BaseException) -> str:
         case SparkdmlError():
             text = " ".join(str(failure).split())
         case Py4JError() | PySparkException():
-            known = unreadable_file(failure) or worker_error(failure)
+            known = explanation(failure)
             text = str(known) if known else f"Spark failed: {spark_message(failure)}"
         case _:
             text = f"a bug in sparkdml: {type(failure).__name__}: {failure}"
