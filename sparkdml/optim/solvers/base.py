@@ -267,14 +267,18 @@ def is_small(problem: Problem, state: State, gap: float, share: float, perfect: 
         return bool(gap <= max(share * abs(problem.objective(state.point)), least))
 
 
+def parabola_height(problem: Problem, point: Point, curvature: float) -> float:
+    """Return ||residual||^2 / (2 curvature), how far the point is above the minimum of a parabola of its slope."""
+    with np.errstate(over="ignore"):
+        squared = float(np.sum(np.square(problem.residual(point))))
+    return (squared / (2.0 * curvature) if curvature > 0.0 else np.inf) if squared > 0.0 else 0.0
+
+
 def is_low(
     problem: Problem, state: State, point: Point, curvature: float, share: float, perfect: float = EXACT
 ) -> bool:
-    """Return whether ||residual||^2 / (2 curvature), the height above the minimum of a parabola, is a small gap."""
-    with np.errstate(over="ignore"):
-        squared = float(np.sum(np.square(problem.residual(point))))
-    gap = (squared / (2.0 * curvature) if curvature > 0.0 else np.inf) if squared > 0.0 else 0.0
-    return is_small(problem, state, gap, share, perfect)
+    """Return whether the point is a small gap above the minimum of the parabola of its slope and this curvature."""
+    return is_small(problem, state, parabola_height(problem, point, curvature), share, perfect)
 
 
 def at_rest(problem: Problem, state: State, curvature: float) -> StopReason:

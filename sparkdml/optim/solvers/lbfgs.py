@@ -14,6 +14,7 @@ from sparkdml.optim.solvers.base import (
     at_rest,
     begin,
     empty,
+    is_low,
     is_near,
     is_small,
     smoothness_refusal,
@@ -108,13 +109,15 @@ def _is_low(problem: Problem, state: LbfgsState, tol: float) -> bool:
     There it is at most L (tol * way)^2 / 2 above the minimum, L being the largest curvature. What the next step is
     expected to gain estimates the height: within a factor of 7 on one-hot and hashed tables, but 100 times too low
     where all directions of a problem of condition 1e4 matter. Early on, when the model does not know the flat ones yet,
-    it may be far too low, so the last step must have gained no more either.
+    it may be far too low: so the last step must have gained no more either, and the height that the flattest curvature
+    met would allow must be a small share of F too.
     """
     assert state.point is not None
     height = state.steepest / 2.0 * (tol * problem.way(state.point.theta)) ** 2
     first, before, now = state.history[[0, -2, -1]]
     left = max(-state.expected / 2.0, before - now)
     low = bool(left <= min(height, tol * (first - now))) and is_small(problem, state, left, tol)
+    low = low and is_low(problem, state, state.point, state.curvature, tol)
     return low and state.stop is StopReason.RUNNING
 
 

@@ -8,7 +8,17 @@ import numpy as np
 
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, HessianSums, LineSums, Query
-from sparkdml.optim.solvers.base import LEFT, PERFECT, ROUNDING, Solver, StopReason, begin, is_small, smoothness_refusal
+from sparkdml.optim.solvers.base import (
+    LEFT,
+    PERFECT,
+    ROUNDING,
+    Solver,
+    StopReason,
+    begin,
+    is_small,
+    parabola_height,
+    smoothness_refusal,
+)
 from sparkdml.optim.solvers.coordinate_descent import COORDINATE_TOL, minimize_quadratic
 from sparkdml.optim.solvers.covariance import Covariance, CovarianceState, estimable_matrix, objective_matrix
 from sparkdml.optim.solvers.line_search import (
@@ -36,8 +46,9 @@ class MatrixState(SearchState):
     Attributes
     ----------
     downhill : whether the search goes along the gradient, since the matrix led nowhere.
-    height : half of what the last step of a matrix was expected to gain to first order, which is the height above the
-        minimum of its model; infinite before that.
+    height : above the minimum, infinite before it is estimated: half of what the last step of a matrix was expected to
+        gain to first order, which is the height above the minimum of its model; or that of the parabola of the origin's
+        curvature, if it is higher, for next to a margin without a mean a matrix may be as large as one likes.
     """
 
     downhill: bool = False
@@ -147,7 +158,8 @@ def aimed_by(problem: Problem, state: S, hessian: np.ndarray, solver: Solver) ->
     if not np.all(np.isfinite(hessian)):
         return downhill_from(problem, state)
     point, direction = state.point, newton_step(problem, state.point, hessian)
-    state = replace(state, height=-slope_of(problem, point, direction) / 2.0)
+    heights = -slope_of(problem, point, direction) / 2.0, parabola_height(problem, point, problem.lipschitz)
+    state = replace(state, height=max(heights))
     stop = _reason(problem, state, direction, solver)
     vanished = stop is StopReason.PRECISION and _has_vanished(state)
     short = vanished and bool(np.linalg.norm(direction) <= problem.way(point.theta))
