@@ -139,6 +139,44 @@ def test_convergence_is_true_whatever_the_start(name: str, kind: str) -> None:
     assert not unconverged or is_on_the_edge(cell), unconverged
 
 
+EDGES = {
+    "poisson, identity": {"family": "poisson", "link": "identity"},
+    "negativeBinomial, identity": {"family": "negativeBinomial", "overdispersion": 0.5, "link": "identity"},
+    "tweedie, identity": {"family": "tweedie", "variancePower": 1.5, "linkPower": 1.0},
+    "tweedie, sqrt": {"family": "tweedie", "variancePower": 1.5, "linkPower": 0.5},
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", EDGES)
+def test_where_the_margin_of_a_row_has_no_mean_any_more_there_is_no_minimum(name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X, offset = rng.normal(size=(N, 3)), rng.normal(0.0, 0.3, N)
+    y = np.maximum(rng.poisson(np.maximum(20.0 + 3.0 * X[:, 0], 0.1)) - 1.0, 0.0)
+    offset[5], y[5] = -100.0, 0.0
+    for solver in SOLVERS[:-1]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator = GeneralizedLinearRegression(solver=solver, offsetCol="offset", **EDGES[name])
+            model = estimator.fit(LocalData(X, y, offset=offset))
+        margins = X @ model._weights[0] + model._intercepts[0] + offset
+        if margins.min() < 1e-6 * np.abs(margins).max():
+            assert not model.summary.converged, solver
+            assert any(w.category is ConvergenceWarning for w in caught), solver
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5, 23])
+def test_curvatures_that_no_step_has_met_do_not_end_a_fit(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X, offset = rng.normal(size=(N, 3)), rng.normal(0.0, 10.0, N)
+    mean = np.exp(X @ TRUE + 0.5 + offset)
+    data = LocalData(X, mean + rng.normal(size=N), offset=offset)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = GeneralizedLinearRegression(solver="l-bfgs", link="log", offsetCol="offset").fit(data).summary
+    assert found.deviance < 2.0 * N if found.converged else any(w.category is ConvergenceWarning for w in caught)
+
+
 def is_on_the_edge(cell: Cell) -> bool:
     """Whether the best margin of some row is nearly one that has no mean, so that there may be no minimum."""
     margins = cell.features @ cell.theta[:3] + cell.theta[3] + cell.offset

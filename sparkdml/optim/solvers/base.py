@@ -250,6 +250,7 @@ def smoothness_refusal(problem: Problem) -> str | None:
 # Shares of the objective at the origin. A fit of labels that are known to so many digits goes on while its objective
 # is above the first, which rounding leaves of squares; where it cannot go on, or may not, the second is perfect too.
 EXACT, PERFECT = 1e-28, 1e-16
+UNSEEN = 0.01  # of the share that a gap may be: where the flattest curvature met tells it, for some may be flatter
 LEFT = 1e-8  # share of the objective that may be left to gain where rounding ends a fit
 
 
@@ -300,9 +301,9 @@ def is_near(problem: Problem, state: State, point: Point, curvature: float, tol:
 
     `curvature` is the smallest that the solver has met, s.y / s.s over its steps; the distance is relative to the
     way from the origin, so that neither the units of the label nor those of the columns matter. The gap of the
-    objective must be as small: far from the origin a distance that is relatively short may be a long way down.
+    objective must be small too: far from the origin a distance that is relatively short may be a long way down.
     """
     if not np.isfinite(curvature):
         return False
     near = float(np.linalg.norm(problem.residual(point))) <= tol * curvature * problem.way(point.theta)
-    return near and is_low(problem, state, point, curvature, tol, perfect)
+    return near and is_low(problem, state, point, curvature, UNSEEN * tol, perfect)

@@ -8,6 +8,7 @@ import numpy as np
 from sparkdml.optim.problem import Point, Problem
 from sparkdml.optim.queries import GradientSums, LineSums, Query
 from sparkdml.optim.solvers.base import (
+    UNSEEN,
     Solver,
     StopReason,
     at_limit,
@@ -117,7 +118,7 @@ def _is_low(problem: Problem, state: LbfgsState, tol: float) -> bool:
     first, before, now = state.history[[0, -2, -1]]
     left = max(-state.expected / 2.0, before - now)
     low = bool(left <= min(height, tol * (first - now))) and is_small(problem, state, left, tol)
-    low = low and is_low(problem, state, state.point, state.curvature, tol)
+    low = low and is_low(problem, state, state.point, state.curvature, UNSEEN * tol)
     return low and state.stop is StopReason.RUNNING
 
 
