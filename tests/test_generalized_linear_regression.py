@@ -95,6 +95,7 @@ def df(spark: SparkSession) -> Iterator[DataFrame]:
 # Parity with pyspark.ml.
 
 
+@pytest.mark.extras
 @every_case
 def test_the_model_and_its_summary_are_those_of_pyspark(case: str, df: DataFrame) -> None:
     """In turn with and without a penalty; with offsets, or else without an intercept where that can be fitted."""

@@ -267,6 +267,7 @@ def start(script: Path, *argv: str, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.extras
 def test_plain_python_runs_it_from_a_bare_checkout(tmp_path: Path) -> None:
     script = bare_checkout(tmp_path / "with a space")
     done = start(script, "--output", "out")

@@ -82,6 +82,7 @@ def objective(w: np.ndarray, b: float, params: dict, rows: Rows) -> float:
     return float(loss + reg * (alpha * np.abs(v).sum() + (1 - alpha) / 2 * v @ v / label))
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 def test_coefficients_are_those_of_pyspark(spark: SparkSession, weighted: bool) -> None:
     """Every combination in two passes of fits; the oracle's own L1 solver needs all its iterations to come so close."""
@@ -135,6 +136,7 @@ METRICS = [
 INFERENCE = ["coefficientStandardErrors", "tValues", "pValues"]
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(
     ("weight", "params"),
     [

@@ -89,6 +89,7 @@ def test_classes_weigh_as_rows_do() -> None:
     assert found[0] == pytest.approx(found[1], rel=2e-6)
 
 
+@pytest.mark.extras
 def test_summaries_are_those_of_pyspark_on_the_same_predictions(df: DataFrame, model: LinearSVCModel) -> None:
     theirs, ours = model.to_pyspark().evaluate(df), model.evaluate(df)
     assert_same_by_class(ours, theirs)

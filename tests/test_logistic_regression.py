@@ -83,6 +83,7 @@ def objective(w: np.ndarray, b: float, params: dict, rows: Rows) -> float:
     return float(loss + reg * (alpha * np.abs(v).sum() + (1 - alpha) / 2 * v @ v))
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 def test_coefficients_are_those_of_pyspark(df: DataFrame, weighted: bool) -> None:
     weight, rows = ({"weightCol": "weight"}, Rows(X, Y, S)) if weighted else ({}, Rows(X, Y))

@@ -61,6 +61,7 @@ def model(df: DataFrame) -> LogisticRegressionModel:
     return LogisticRegression(weightCol="weight", regParam=0.01).fit(df)
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_coefficients_are_those_of_pyspark(df: DataFrame, settings: dict[str, Any]) -> None:
     lasso = "elasticNetParam" in settings

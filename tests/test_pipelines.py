@@ -153,7 +153,12 @@ SEARCHES: dict[str, tuple[type, type, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "search"), [*((name, "cross validation") for name in TELLING), (TELLING[0], "one split")]
+    ("name", "search"),
+    [
+        (TELLING[0], "cross validation"),
+        (TELLING[0], "one split"),
+        *(pytest.param(name, "cross validation", marks=pytest.mark.extras) for name in TELLING[1:]),
+    ],
 )
 def test_searches_fit_a_grid_together_save_and_load(
     table: DataFrame, name: str, search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -187,6 +192,7 @@ def test_searches_fit_a_grid_together_save_and_load(
     assert found.bestModel.getRegParam() == [0.01, 50.0][best]
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_one_against_the_rest_passes_the_weights_on(table: DataFrame, name: str, tmp_path: Path) -> None:
     kinds = table.withColumn("kind", F.when(F.col("x0") > 0.5, 2.0).otherwise((F.col("x1") > 0.0).cast("double")))

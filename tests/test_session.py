@@ -141,6 +141,7 @@ print(*(spark.conf.get(f"spark.{name}") for name in ("app.colour", "app.shade", 
     assert noise == []
 
 
+@pytest.mark.extras
 def test_a_signal_cancels_the_spark_job_and_leaves_the_jvm_usable() -> None:
     script = """
 import time
