@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 
-from sparkdml import saved
+from sparkdml import manifest, saved
 from sparkdml.arrays import require
 from sparkdml.errors import ColumnError, FormatError
+from sparkdml.files import LocalFiles
 from sparkdml.optim.losses import GeneralizedLinear, generalized_linear
 from sparkdml.optim.losses.classes import class_probabilities, most_probable, single_threshold
 
@@ -47,6 +47,12 @@ class ArrayModel:
     def predict(self, X: Any, offset: np.ndarray | float = 0.0) -> np.ndarray:
         """The prediction for each row, (n,); NaN for a row with a NaN."""
         return self.margins(X, offset)[:, 0]
+
+    def check(self) -> None:
+        """Raise an exception of any kind where no row could be scored: of Params that contradict the coefficients."""
+        thresholds, classes = self.params.get("thresholds"), max(len(self.intercepts), 2)
+        require(thresholds is None or len(thresholds) == classes, f"there are no {classes} thresholds")
+        self.predict(np.zeros((1, len(self.featureNames))))
 
     def _matrix(self, X: Any) -> Any:
         d = len(self.featureNames)
@@ -131,11 +137,23 @@ def _threshold(params: Mapping[str, Any]) -> float:
 
 
 KINDS: dict[str, type[ArrayModel]] = {
-    "LinearRegressionModel": ArrayModel,
-    "LogisticRegressionModel": ArrayClassifier,
-    "LinearSVCModel": ArrayMargins,
-    "GeneralizedLinearRegressionModel": ArrayGeneralizedLinear,
+    "sparkdml.regression.LinearRegressionModel": ArrayModel,
+    "sparkdml.classification.LogisticRegressionModel": ArrayClassifier,
+    "sparkdml.classification.LinearSVCModel": ArrayMargins,
+    "sparkdml.regression.GeneralizedLinearRegressionModel": ArrayGeneralizedLinear,
 }
+# The Params that some model knows. Those that decide no prediction are not looked at any further.
+_NAMES = (
+    "aggregation aggregationDepth batchSize classWeight computeStatistics dtype elasticNetParam epsilon family "
+    "featuresCol featuresCols fitIntercept handleInvalid labelCol learningRate link linkPower linkPredictionCol "
+    "loss lowerBoundsOnCoefficients lowerBoundsOnIntercepts maxBlockSizeInMB maxIter miniBatchFraction momentum "
+    "numPartitions offsetCol optimizer overdispersion partitioning patience predictionCol probabilityCol quantile "
+    "rawPredictionCol regParam sampling samplingRatio seed solver standardErrors standardization stepSize "
+    "threshold thresholds tol upperBoundsOnCoefficients upperBoundsOnIntercepts validationFraction "
+    "validationIndicatorCol variancePower warmStartEpochs weightCol "
+)
+PARAMS = frozenset(_NAMES.split())
+_PIPELINE = "pyspark.ml.pipeline.PipelineModel"
 
 
 def load_model(path: str) -> ArrayModel:
@@ -162,24 +180,45 @@ def load_model(path: str) -> ArrayModel:
     ...     load_model(f"{directory}/model").predict(np.array([[10.0], [20.0]])).round(6)
     array([21., 41.])
     """
-    directory = _model_directory(Path(path))
-    if not (directory / saved.METADATA).is_file():
-        raise FileNotFoundError(f"there is no saved model at {path}: save one there with model.save(path).")
-    found = saved.load(lambda name: (directory / name).read_bytes(), str(directory))
-    kind = found.kind.rpartition(".")[2]
-    if kind not in KINDS:
-        raise FormatError(f"{path} holds a {found.kind}, which cannot score arrays: it must be a {' or '.join(KINDS)}.")
-    names = tuple(found.values["featureNames"])
-    coefficients, intercepts = np.atleast_2d(found.arrays["coefficients"]), found.arrays["intercept"]
-    require(coefficients.shape == (len(intercepts), len(names)), "the coefficients do not match the features' names")
-    means, params = found.arrays.get("featureMeans"), {**found.defaults, **found.params}
-    return KINDS[kind](coefficients, intercepts, names, means, params)
+    root = LocalFiles(path)
+    version = _published(root)
+    listed = None if version is None else manifest.check_listed(version)
+    files = root if version is None else LocalFiles(f"{version.root}/model")
+    try:
+        name = saved.present_name(saved.read_metadata(files, "", files.size(saved.ARRAYS) or 0)["class"])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no saved model at {path}: save one there with model.save(path).") from error
+    if name not in KINDS:
+        what = "is a pipeline" if name == _PIPELINE else f"holds a {name:.200}"
+        known = " or ".join(kind.rpartition(".")[2] for kind in KINDS)
+        raise FormatError(f"{path} {what}, which cannot score arrays: it must be a {known}.")
+    if version is not None and listed is not None:
+        saved.examine(files)
+        manifest.check_digests(version, listed)
+    found = saved.load(files)
+    try:
+        return _made_of(found, KINDS[name])
+    except FormatError:
+        raise
+    except Exception as error:  # of values of which no check thought
+        raise saved.damaged(path, error) from error
 
 
-def _model_directory(path: Path) -> Path:
-    """The directory of the model itself, in what a training job published."""
-    if (path / "LATEST").is_file():
-        version = (path / "LATEST").read_text().strip()
-        require(bool(version) and "/" not in version and not version.startswith("."), f"{path}/LATEST names no version")
-        path = path / "versions" / version
-    return path / "model" if (path / "model").is_dir() else path
+def _made_of(found: saved.Saved, kind: type[ArrayModel]) -> ArrayModel:
+    params = {**found.defaults, **found.params}
+    unknown = sorted(set(params) - PARAMS)
+    require(not unknown, f"the Param {unknown[0] if unknown else ''!r:.50} is unknown")
+    weights, intercepts = np.atleast_2d(found.arrays["coefficients"]), found.arrays["intercept"]
+    model = kind(weights, intercepts, tuple(found.values["featureNames"]), found.arrays.get("featureMeans"), params)
+    model.check()
+    return model
+
+
+def _published(root: LocalFiles) -> LocalFiles | None:
+    """The version that a training job published: the directory itself, or the one that its LATEST names."""
+    if root.size(manifest.MANIFEST) is not None:
+        return root
+    if root.size(manifest.LATEST) is None:
+        return None
+    name = manifest.latest_version(root.read(manifest.LATEST, 4096), f"{root.root}/{manifest.LATEST}")
+    return LocalFiles(f"{root.root}/versions/{name}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from sparkdml.errors import FormatError
 
-LARGEST = 1 << 40  # no dimension of ours is larger
+LARGEST, MOST_DIMENSIONS = 1 << 40, 8  # no dimension of ours is larger, and no array has more
 DTYPES = {"<f8": np.dtype("<f8"), "<i8": np.dtype("<i8")}
 
 
@@ -43,18 +43,28 @@ def load(header: Mapping[str, Any], blob: bytes) -> dict[str, np.ndarray]:
     >>> load(*dump({"w": np.array([1.0, 2.0])}))
     {'w': array([1., 2.])}
     """
+    check_header(header, len(blob))
+    require(header["sha256"] == hashlib.sha256(blob).hexdigest(), "the arrays do not match their SHA-256")
+    return {name: _array(entry, blob) for name, entry in header["arrays"].items()}
+
+
+def check_header(header: Mapping[str, Any], size: int) -> None:
+    """Raise `FormatError` unless the header describes arrays that fill a blob of so many bytes."""
     fields = isinstance(header, Mapping) and set(header) == {"arrays", "bytes", "sha256"}
     require(fields, "the array header has unknown or missing fields")
-    require(header["bytes"] == len(blob), f"the arrays take {len(blob)} bytes, not {header['bytes']}")
-    require(header["sha256"] == hashlib.sha256(blob).hexdigest(), "the arrays do not match their SHA-256")
-    require(isinstance(header["arrays"], dict), "the array header holds no table of arrays")
-    found = {}
+    require(type(header["bytes"]) is int and isinstance(header["arrays"], dict), "the array header is damaged")
+    require(header["bytes"] == size, f"the arrays take {size} bytes, not {header['bytes']}")
     offset = 0
     for name, entry in header["arrays"].items():
-        found[name] = _array(name, entry, blob, offset)
-        offset += found[name].nbytes
-    require(offset == len(blob), "the arrays do not fill their file")
-    return found
+        known = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "offset"}
+        require(known and entry["dtype"] in ("<f8", "<i8"), f"array {name!r:.50} has a bad header")
+        shape = entry["shape"]
+        whole = isinstance(shape, list) and len(shape) <= MOST_DIMENSIONS
+        whole = whole and all(type(n) is int and 0 <= n < LARGEST for n in shape)
+        require(whole and entry["offset"] == offset, f"array {name!r:.50} has a bad shape or offset")
+        offset += 8 * math.prod(shape)
+        require(offset <= size, f"array {name!r:.50} reaches past the end of the file")
+    require(offset == size, "the arrays do not fill their file")
 
 
 def require(condition: bool, failure: str) -> None:
@@ -63,12 +73,9 @@ def require(condition: bool, failure: str) -> None:
         raise FormatError(f"{failure}; the file is damaged or was not written by sparkdml.")
 
 
-def _array(name: str, entry: Any, blob: bytes, offset: int) -> np.ndarray:
-    known = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "offset"}
-    require(known and str(entry["dtype"]) in DTYPES, f"array {name!r} has a bad header")
-    shape = entry["shape"]
-    whole = isinstance(shape, list) and all(type(n) is int and 0 <= n < LARGEST for n in shape)
-    require(whole and entry["offset"] == offset, f"array {name!r} has a bad shape or offset")
-    size = math.prod(shape)
-    require(offset + 8 * size <= len(blob), f"array {name!r} reaches past the end of the file")
-    return np.frombuffer(blob, DTYPES[str(entry["dtype"])], size, offset).reshape(shape).copy()
+def _array(entry: Mapping[str, Any], blob: bytes) -> np.ndarray:
+    """The array of an entry of a header that was checked."""
+    size = math.prod(entry["shape"])
+    if not size:
+        return np.empty(entry["shape"], DTYPES[entry["dtype"]])
+    return np.frombuffer(blob, DTYPES[entry["dtype"]], size, entry["offset"]).reshape(entry["shape"]).copy()

@@ -13,7 +13,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkdml.array_model import ArrayModel
-from sparkdml.arrays import require
 from sparkdml.assembly import OFFSET_COL, VECTOR_COL, augmented, feature_vectors
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.schema import quoted, require_numeric, resolve_features
@@ -247,6 +246,9 @@ class LinearModel(Persistable, PredictionModel[Vector]):
             found.update({f"summary.{name}": array for name, array in summary_arrays.items()})
         return values, found
 
+    def _check_loaded(self) -> None:
+        self.to_arrays().check()
+
     def _bare(self) -> Self:
         """Return a copy without the summary and the means: what a fit starts from."""
         bare = self.copy()
@@ -255,20 +257,17 @@ class LinearModel(Persistable, PredictionModel[Vector]):
 
     @classmethod
     def _from_content(cls, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        require(set(values) == {"featureNames", "summary"}, "the model has unknown or missing fields")
         names = tuple(values["featureNames"])
         summary_arrays = {
             name.removeprefix("summary."): arrays.pop(name) for name in list(arrays) if name.startswith("summary.")
         }
-        means = arrays.pop("featureMeans", None)
-        require(set(arrays) == {"coefficients", "intercept"}, "the model has unknown or missing arrays")
-        weights, intercepts = arrays["coefficients"], arrays["intercept"]
-        fit = intercepts.ndim == 1 and np.atleast_2d(weights).shape == (len(intercepts), len(names))
-        require(fit, "the coefficients do not match the features' names")
-        require(means is None or means.shape == (len(names),), "the means do not match the features' names")
+        weights, intercepts, means = arrays["coefficients"], arrays["intercept"], arrays.get("featureMeans")
         model = cls._of_saved(weights, intercepts, names, means)
         if values["summary"] is not None:
-            model._summary = model._training_summary_class._from_content(values["summary"], summary_arrays, names)
+            fitted = values["summary"].get("scoring", {}).get("fitIntercept", True)
+            estimates = np.append(np.atleast_2d(weights).T.ravel(), intercepts if fitted else [])
+            known = {"estimates": estimates, **summary_arrays}
+            model._summary = model._training_summary_class._from_content(values["summary"], known, names)
         return model
 
     @classmethod

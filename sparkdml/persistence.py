@@ -40,12 +40,7 @@ class Writer(GeneralMLWriter):
 
 def _content_of(instance: Any) -> Saved:
     params = (params_as_json(each) for each in (instance._paramMap, instance._defaultParamMap))
-    return Saved(name_of(type(instance)), instance.uid, *params, *instance._content())
-
-
-def name_of(cls: type) -> str:
-    """How a class is named in files."""
-    return f"{cls.__module__}.{cls.__name__}"
+    return Saved(saved.public_name(type(instance)), instance.uid, *params, *instance._content())
 
 
 def _plain(value: Any) -> Any:
@@ -74,25 +69,29 @@ class Reader(MLReader):
 
     def load(self, path: str) -> Any:
         """The estimator or model that was saved at `path`."""
-        storage = Storage(self.sparkSession)
-        if not storage.exists(f"{path}/{METADATA}"):
+        files = Storage(self.sparkSession).below(path)
+        if files.size(METADATA) is None:
             raise FileNotFoundError(f"there is no saved {self.cls.__name__} at {path}.")
-        found, expected = saved.load(lambda name: storage.read(f"{path}/{name}"), path), name_of(self.cls)
-        require(found.kind == expected, f"{path} holds a {found.kind}, not a {expected}")
+        found, expected = saved.load(files), saved.public_name(self.cls)
+        require(found.kind == expected, f"{path} holds a {found.kind:.200}, not a {expected}")
         try:
             return self._made_of(found)
         except FormatError:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # of values of which no check thought: nothing here waits for Spark
             raise saved.damaged(path, error) from error
 
     def _made_of(self, found: Saved) -> Any:
         instance = self.cls._from_content(found.values, found.arrays)  # type: ignore[attr-defined]
         instance._resetUid(found.uid)
-        for name in {**found.params, **found.defaults}:
-            require(instance.hasParam(name), f"the Param {name!r} is unknown to {self.cls.__name__}")
+        for values in (found.params, found.defaults):
+            for name, value in values.items():
+                require(instance.hasParam(name), f"the Param {name!r:.50} is unknown to {self.cls.__name__}")
+                require(value is not None, f"the Param {name!r} has no value")
         instance._setDefault(**found.defaults)
-        return instance._set(**found.params)
+        instance._set(**found.params)
+        instance._check_loaded()
+        return instance
 
 
 class Persistable(MLWritable, MLReadable):
@@ -116,6 +115,9 @@ class Persistable(MLWritable, MLReadable):
         """Load what `save` wrote."""
         loaded: Self = cls.read().load(path)
         return loaded
+
+    def _check_loaded(self) -> None:
+        """Raise an exception of any kind where Params and content contradict each other."""
 
     def _content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {}, {}

@@ -5,6 +5,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from sparkdml.files import Files, LocalFiles, require_size
+
 # Stores where a rename is a copy, but where writing a file replaces the old one as a whole when it is closed.
 _OBJECT_STORES = ("s3a", "s3", "gs")
 _WRITE_BYTES = 1 << 22  # bytes travel to the JVM as text, so a piece at a time
@@ -71,6 +73,20 @@ class Storage:
             entry = entries.next()
             sizes[entry.getPath().toString().removeprefix(root).lstrip("/")] = entry.getLen()
         return dict(sorted(sizes.items()))
+
+    def below(self, path: str) -> Files:
+        """The files of a directory that nobody vouches for, see `sparkdml.files`."""
+        system = self._system(path)
+        if _is_local(system):
+            return LocalFiles(system.makeQualified(self._path(path)).toUri().getPath(), path)
+        return _StoredFiles(self, path)
+
+    def size(self, path: str) -> int | None:
+        """The size of a file in bytes, or None where there is none."""
+        if not self.exists(path):
+            return None
+        status = self._system(path).getFileStatus(self._path(path))
+        return int(status.getLen()) if status.isFile() else None
 
     def fingerprint(self, uri: str) -> dict[str, Any]:
         """Path, length in bytes and modification time (ms since 1970) of a file named by a Spark URI."""
@@ -151,6 +167,27 @@ class Storage:
 
     def _qualified(self, path: str) -> str:
         return str(self._system(path).makeQualified(self._path(path)).toString())
+
+
+class _StoredFiles:
+    """`Files` of another file system than the local one: it has regular files only."""
+
+    def __init__(self, storage: Storage, root: str) -> None:
+        self._storage = storage
+        self.root = root.rstrip("/") or "/"
+
+    def sizes(self, below: str = "") -> dict[str, int]:
+        return self._storage.files(f"{self.root}/{below}".rstrip("/"))
+
+    def size(self, name: str) -> int | None:
+        return self._storage.size(f"{self.root}/{name}")
+
+    def read(self, name: str, most: int) -> bytes:
+        require_size(self.root, name, self.size(name) or 0, most)
+        return self._storage.read(f"{self.root}/{name}")
+
+    def sha256(self, name: str) -> str:
+        return self._storage.sha256(f"{self.root}/{name}")
 
 
 def _make_local_directory(path: str) -> None:

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from dataclasses import MISSING, Field, dataclass, fields
+from types import UnionType
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args, get_origin
 
 import numpy as np
 from pyspark.sql import DataFrame
@@ -278,15 +279,34 @@ class TrainingSummary(Inferred, Summary[T]):
 
     @classmethod
     def _from_content(cls, values: dict[str, Any], arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> Self:
-        require(set(values) == set(cls._parts), "the summary has unknown or missing parts")
+        require(set(values) <= set(cls._parts), "the summary has unknown parts")
         parts = {}
         for part, kind in cls._parts.items():
-            known = {f.name for f in fields(kind)} - {"predict"}
-            content = {**values[part], **{name: arrays.pop(name) for name in known & set(arrays)}}
-            require(set(content) == known, f"the {part} of the summary has unknown or missing fields")
-            parts[part] = kind(**content)
+            known = {f.name: f for f in fields(kind) if f.name != "predict"}
+            content = {**values.get(part, {}), **{name: arrays.pop(name) for name in set(known) & set(arrays)}}
+            require(set(content) <= set(known), f"the {part} of the summary has unknown fields")
+            absent = {name: _unwritten(f) for name, f in known.items() if name not in content}
+            for name, value in content.items():
+                require(_is_of(value, known[name].type), f"{name!r} of the summary is no {known[name].type}")
+            parts[part] = kind(**content, **absent)
         require(not arrays, "the summary has unknown arrays")
         return cls(**parts, names=names)
+
+
+def _unwritten(field: Field[Any]) -> Any:
+    """What a field is taken for that an older version did not write: its default, or what says that it is not known."""
+    if field.default is not MISSING:
+        return field.default
+    unknown: dict[Any, Any] = {str: "unknown", bool: False, int: 0, float: float("nan")}
+    return np.empty(0) if field.type is np.ndarray else unknown.get(field.type)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON, or an array, is of the type of a field; whole numbers are numbers, and lists tuples."""
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    known = {get_origin(each) or each for each in kinds}
+    also = {int: float, list: tuple}
+    return type(value) in known or also.get(type(value)) in known
 
 
 def largest_rows(values: np.ndarray, most: int) -> list[int]:

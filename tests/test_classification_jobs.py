@@ -102,6 +102,7 @@ def test_other_labels_and_other_models_are_refused(run: Run, model: str, tmp_pat
     assert (refused.code, "LinearRegressionModel has no such column" in refused.result["error"]) == (64, True)
 
 
+@pytest.mark.extras
 def test_a_run_that_starts_from_a_model_is_another_run(run: Run, model: str, tmp_path: Path) -> None:
     argv = ("--input", SAMPLE, *ARGV, "--output", tmp_path / "out")
     cold, warm = run("train_logreg", *argv), run("train_logreg", *argv, "--initial-model", model)
@@ -118,6 +119,7 @@ def test_a_run_that_starts_from_a_model_is_another_run(run: Run, model: str, tmp
     assert (refused.code, "LinearRegression can start from a" in refused.result["error"]) == (64, True)
 
 
+@pytest.mark.extras
 def test_categories_start_from_the_last_stage_and_classes_are_balanced(run: Run, tmp_path: Path) -> None:
     argv = ("--input", SAMPLE, *ARGV, "--with-column", "size=CAST(mean_radius > 14 AS INT)", "--categorical", "size")
     argv += ("--features", "mean_texture,mean_area", "--sampling", "undersample", "--partitioning", "stratified")
@@ -129,6 +131,7 @@ def test_categories_start_from_the_last_stage_and_classes_are_balanced(run: Run,
     assert again.result["passes"] <= 3 < first.result["passes"]
 
 
+@pytest.mark.extras
 def test_classes_get_weights_and_a_column_says_which_rows_validate(run: Run, tmp_path: Path) -> None:
     held_out = np.arange(len(TABLE)) % 4 == 0
     TABLE.assign(v=held_out.astype(int)).to_csv(tmp_path / "marked.csv", index=False)

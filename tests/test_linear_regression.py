@@ -617,7 +617,7 @@ def test_whatever_is_changed_in_the_metadata_is_loaded_or_a_format_error(saved: 
     [
         lambda meta: meta.update(more=1),
         lambda meta: meta["sparkdml"].update(more=1),
-        lambda meta: meta["sparkdml"].update(format=2),
+        lambda meta: meta["sparkdml"].update(format=99),
         lambda meta: meta["sparkdml"]["values"].update(more=1),
         lambda meta: meta["sparkdml"]["values"].update(featureNames=["x"]),
         lambda meta: meta["sparkdml"]["values"]["summary"].update(more={}),

@@ -67,6 +67,7 @@ def tolerance(case: dict[str, Any], kind: str, name: str) -> float:
     return found.get(name, 0.0) if isinstance(found, dict) else found
 
 
+@pytest.mark.extras
 @pytest.mark.filterwarnings("ignore::sparkdml.errors.DataWarning")
 @pytest.mark.parametrize(("case", "solver"), [pytest.param(*each, id=told(*each)) for each in CASES])
 def test_what_spark_expects_holds(case: dict[str, Any], solver: str, spark: SparkSession) -> None:

@@ -617,6 +617,7 @@ JOBS = (
 )
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_ends_alike_on_both_routes(
     run: Any, spark: SparkSession, readers: Any, tmp_path: Path, name: str

@@ -128,6 +128,7 @@ def test_stages_of_pipelines_and_searches(
     assert_same(plain(metrics), entry["metrics"], 0.0, "metrics")
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(("version", "name", "entry"), entries("published"))
 def test_jobs_read_what_was_published(
     run: Callable[..., Any], spark: SparkSession, tmp_path: Path, version: str, name: str, entry: dict[str, Any]

@@ -1,35 +1,28 @@
 """Finding and loading the model that a job is given: a published one through LATEST, or a saved one by its path."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.ml import PipelineModel
 from pyspark.ml.base import Transformer
-from pyspark.ml.feature import OneHotEncoderModel, StringIndexerModel, VectorAssembler, VectorSlicer
 
+from sparkdml import manifest
 from sparkdml.classification import LinearSVCModel, LogisticRegressionModel
 from sparkdml.errors import FormatError
+from sparkdml.files import Files
 from sparkdml.jobkit.failures import InputMissingError
-from sparkdml.jobkit.publish import LATEST, MANIFEST, verify
+from sparkdml.jobkit.pipelines import PIPELINE, Stage, is_encoder, load_encoder, stages_of
 from sparkdml.model import LinearModel
 from sparkdml.regression import GeneralizedLinearRegressionModel, LinearRegressionModel
+from sparkdml.saved import ARRAYS, examine, present_name, public_name, read_metadata
 from sparkdml.storage import Storage
 
-_PIPELINE = "pyspark.ml.pipeline.PipelineModel"
 _CLASSES: tuple[type[LinearModel], ...] = (
     LinearRegressionModel,
     LogisticRegressionModel,
     LinearSVCModel,
     GeneralizedLinearRegressionModel,
 )
-_MODELS = {f"{cls.__module__}.{cls.__name__}": cls for cls in _CLASSES}
-# What may stand in front of a model. Spark loads a stage by the class that its file names, so the names are looked
-# at first.
-_ENCODERS = {
-    f"org.apache.spark.ml.feature.{cls.__name__}"
-    for cls in (StringIndexerModel, OneHotEncoderModel, VectorAssembler, VectorSlicer)
-}
+_MODELS = {public_name(cls): cls for cls in _CLASSES}
 
 
 @dataclass(frozen=True)
@@ -65,53 +58,64 @@ def load_saved(storage: Storage, path: str) -> SavedModel:
         A check failed: of the manifest, of the format, or of the classes that the files name.
     """
     root = path.rstrip("/") or "/"
-    directory = root
-    if storage.exists(f"{root}/{LATEST}"):
-        directory = f"{root}/versions/{_latest(storage, root)}"
-    version = None
-    if storage.exists(f"{directory}/{MANIFEST}"):
-        verify(storage, directory)
-        version, directory = directory.rpartition("/")[2], f"{directory}/model"
-    elif directory != root:
-        raise FormatError(f"{root}/{LATEST} names {directory}, which has no {MANIFEST}.")
-    kind = _class_of(storage, directory)
-    if kind == _PIPELINE:
-        *encoders, model = _load_pipeline(storage, directory)
-        return SavedModel(directory, version, tuple(encoders), model)
+    directory = _version_directory(storage, root)
+    if directory is None:
+        return _loaded(storage, root, None)
+    files = storage.below(directory)
+    listed = manifest.check_listed(files)
+    _check_model(storage.below(f"{directory}/model"))
+    manifest.check_digests(files, listed)
+    return _loaded(storage, f"{directory}/model", directory.rpartition("/")[2])
+
+
+def _version_directory(storage: Storage, root: str) -> str | None:
+    """The directory of the published version at `root`, or that its LATEST names; None if nothing is published."""
+    files = storage.below(root)
+    if files.size(manifest.MANIFEST) is not None:
+        return root
+    if files.size(manifest.LATEST) is None:
+        return None
+    name = manifest.latest_version(files.read(manifest.LATEST, 4096), f"{root}/{manifest.LATEST}")
+    return f"{root}/versions/{name}"
+
+
+def _kind(files: Files) -> str:
+    """The class that the metadata of a model name."""
+    try:
+        return present_name(read_metadata(files, "", files.size(ARRAYS) or 0)["class"])
+    except FileNotFoundError as error:
+        raise InputMissingError(f"there is no model at {files.root}.") from error
+
+
+def _check_model(files: Files) -> None:
+    """Every check of a model or a pipeline that costs little, before its digests are computed."""
+    if _kind(files) == PIPELINE:
+        _pipeline(files)
+    else:
+        examine(files)
+
+
+def _loaded(storage: Storage, directory: str, version: str | None) -> SavedModel:
+    files = storage.below(directory)
+    kind = _kind(files)
+    if kind == PIPELINE:
+        *encoders, last = _pipeline(files)
+        made = tuple(load_encoder(files, stage) for stage in encoders)
+        model: Any = _MODELS[present_name(last.kind)].load(f"{directory}/{last.directory}")
+        return SavedModel(directory, version, made, model)
     if kind not in _MODELS:
-        raise FormatError(f"{directory} holds {kind}; this job takes {_known()}.")
+        raise FormatError(f"{directory} holds {kind:.200}; this job takes {_known()}.")
     return SavedModel(directory, version, (), _MODELS[kind].load(directory))
 
 
-def _latest(storage: Storage, root: str) -> str:
-    name = storage.read(f"{root}/{LATEST}").decode(errors="replace").strip()
-    if not name or "/" in name or name.startswith("."):
-        raise FormatError(f"{root}/{LATEST} does not name a version: {name!r}.")
-    return name
-
-
-def _load_pipeline(storage: Storage, directory: str) -> list[Any]:
-    """The stages of a saved pipeline, all of classes that are known, the last a model of ours."""
-    stages = storage.directories(f"{directory}/stages")
-    kinds = [_class_of(storage, f"{directory}/stages/{stage}") for stage in stages]
-    strange = [kind for kind in kinds if kind not in _ENCODERS and kind not in _MODELS]
-    if strange or [kind in _MODELS for kind in kinds].count(True) != 1:
-        raise FormatError(f"{directory} is a pipeline of {', '.join(kinds) or 'nothing'}; this job takes {_known()}.")
-    loaded = PipelineModel.load(directory).stages
-    if not isinstance(loaded[-1], LinearModel):
-        raise FormatError(f"{directory} is a pipeline that does not end with its model.")
-    return list(loaded)
-
-
-def _class_of(storage: Storage, directory: str) -> str:
-    """The class that the metadata of a saved stage name, whatever wrote them."""
-    files = [name for name in storage.files(f"{directory}/metadata") if name.startswith("part-")]
-    if not files:
-        raise InputMissingError(f"there is no model at {directory}.")
-    try:
-        return str(json.loads(storage.read(f"{directory}/metadata/{files[0]}"))["class"])
-    except (ValueError, KeyError, TypeError) as problem:
-        raise FormatError(f"{directory}/metadata/{files[0]} is damaged: {problem}.") from problem
+def _pipeline(files: Files) -> list[Stage]:
+    """The stages of a saved pipeline: encoders that are known, and a model of ours, which is the last."""
+    stages = stages_of(files)
+    ours = bool(stages) and present_name(stages[-1].kind) in _MODELS
+    if not (ours and all(map(is_encoder, stages[:-1]))):
+        kinds = ", ".join(stage.kind for stage in stages) or "nothing"
+        raise FormatError(f"{files.root} is a pipeline of {kinds:.300}; this job takes encoders and {_known()}.")
+    return stages
 
 
 def _known() -> str:

@@ -14,7 +14,7 @@ from sparkdml.jobkit.failures import UsageError
 from sparkdml.jobkit.identity import code_digest, input_fingerprint, run_key, versions
 from sparkdml.jobkit.models import SavedModel, load_saved
 from sparkdml.jobkit.progress import log
-from sparkdml.jobkit.publish import SUCCESS, contents, publishing
+from sparkdml.jobkit.publish import SUCCESS, publishing
 from sparkdml.jobkit.replacing import check_free, recover_directory, replaced_directory
 from sparkdml.jobkit.scoring import check_table, check_tally, scored, tally
 from sparkdml.jobkit.session import get_spark
@@ -159,9 +159,10 @@ def _check_csv(table: DataFrame) -> None:
 
 def _record(storage: Storage, saved: SavedModel, table: DataFrame, options: argparse.Namespace) -> dict[str, Any]:
     """What `RUN` says: the run key and everything that it is made of."""
+    files = storage.below(saved.path)
     configuration = {
         **decisive_options(options),
-        "model": {name: file["sha256"] for name, file in contents(storage, saved.path).items()},
+        "model": {name: files.sha256(name) for name in files.sizes()},
         "prediction_col": options.prediction_col,
         "probability_col": options.probability_col,
         "raw_prediction_col": options.raw_prediction_col,

@@ -25,12 +25,9 @@ from pyspark.errors import PySparkException
 from sparkdml.engine.workers import worker_error
 from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import PublishDeniedError, PublishError, spark_message
+from sparkdml.manifest import LATEST, MANIFEST, SUCCESS, check_digests, check_listed, dump_manifest
 from sparkdml.storage import Storage
 
-MANIFEST = "manifest.json"
-SUCCESS = "_SUCCESS"
-LATEST = "LATEST"
-_FORMAT = {"format": "sparkdml-manifest", "formatVersion": 1}
 _DENIALS = ("AccessControlException", "AccessDenied", "Permission denied", "not permitted", "Read-only file system")
 
 
@@ -128,7 +125,7 @@ class Output:
         for name in self._storage.files(directory):
             if name.endswith(".crc"):  # of Hadoop's local file system; the manifest has a better digest
                 self._storage.delete(f"{directory}/{name}")
-        self.write(f"{directory}/{MANIFEST}", {**_FORMAT, "files": contents(self._storage, directory)})
+        self._storage.write(f"{directory}/{MANIFEST}", dump_manifest(self._storage.below(directory)))
         self._storage.write(f"{directory}/{SUCCESS}", b"")
 
     @contextmanager
@@ -146,40 +143,8 @@ def verify(storage: Storage, directory: str) -> None:
 
     Raises FormatError naming the first file that is missing, not listed, or of another size or digest.
     """
-    manifest = _manifest(storage, directory)
-    found = contents(storage, directory)
-    for name in sorted({*manifest, *found}):
-        if name not in found:
-            raise FormatError(f"{directory}: {name} is in the manifest but not there.")
-        if name not in manifest:
-            raise FormatError(f"{directory}: {name} is not in the manifest.")
-        if found[name] != manifest[name]:
-            raise FormatError(
-                f"{directory}: {name} is not as the manifest has it: {found[name]}, not {manifest[name]}."
-            )
-
-
-def contents(storage: Storage, directory: str) -> dict[str, dict[str, Any]]:
-    """What the manifest of a directory has to say: path -> size in bytes and SHA-256."""
-    files = storage.files(directory).items()
-    listed = [(name, size) for name, size in files if name not in (MANIFEST, SUCCESS)]
-    return {name: {"size": size, "sha256": storage.sha256(f"{directory}/{name}")} for name, size in listed}
-
-
-def _manifest(storage: Storage, directory: str) -> dict[str, Any]:
-    """The manifest's list of files; FormatError if it is not one of ours."""
-    path = f"{directory}/{MANIFEST}"
-    if not storage.exists(path):
-        raise FormatError(f"{directory} has no {MANIFEST}.")
-    try:
-        manifest = json.loads(storage.read(path))
-    except ValueError as problem:
-        raise FormatError(f"{path} is not JSON: {problem}.") from problem
-    if not isinstance(manifest, dict) or {**manifest, "files": None} != {**_FORMAT, "files": None}:
-        raise FormatError(f"{path} is not a manifest of a version that this sparkdml knows.")
-    if not isinstance(manifest["files"], dict):
-        raise FormatError(f"{path} does not list files.")
-    return manifest["files"]
+    files = storage.below(directory)
+    check_digests(files, check_listed(files))
 
 
 @contextmanager
