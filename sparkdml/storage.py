@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from sparkdml.files import Files, LocalFiles, require_size
@@ -78,7 +79,7 @@ class Storage:
         """The files of a directory that nobody vouches for, see `sparkdml.files`."""
         system = self._system(path)
         if _is_local(system):
-            return LocalFiles(system.makeQualified(self._path(path)).toUri().getPath(), path)
+            return LocalFiles(self._local(path), path)
         return _StoredFiles(self, path)
 
     def size(self, path: str) -> int | None:
@@ -128,32 +129,84 @@ class Storage:
         if self.is_directory(path) and not self._system(path).listStatus(self._path(path)):
             self._system(path).delete(self._path(path), False)
 
-    def move(self, source: str, target: str) -> None:
-        """Rename to a name that must be free; Hadoop would move it *into* a directory that is there."""
-        if self.exists(target) or not self._system(source).rename(self._path(source), self._path(target)):
-            raise OSError(f"{source} cannot be renamed to {target}")
+    def modified(self, path: str) -> float:
+        """When a file, or anything in a directory, changed last, in seconds since 1970; 0 where there is nothing."""
+        if not self.exists(path):
+            return 0.0
+        system, latest = self._system(path), 0
+        pending = [system.getFileStatus(self._path(path))]
+        while pending:
+            status = pending.pop()
+            latest = max(latest, status.getModificationTime())
+            if status.isDirectory():
+                pending += list(system.listStatus(status.getPath()))
+        return float(latest) / 1000.0
 
-    def replace(self, path: str, content: bytes) -> None:
-        """Write a small file so that a reader sees the old content or the new, never a part and never none."""
+    def move(self, source: str, target: str) -> None:
+        """Rename to a name that must be free; FileExistsError where it is taken, by whomever and whenever.
+
+        Hadoop's own rename would move a directory *into* the one that is there.
+        """
+        system = self._system(source)
+        if _is_local(system):
+            os.rename(self._local(source), self._local(target))  # refuses a directory that is not empty
+        elif system.getUri().getScheme() in _OBJECT_STORES:
+            if self.exists(target):
+                raise FileExistsError(f"{target} is there already")
+            if not system.rename(self._path(source), self._path(target)):
+                raise OSError(f"{source} cannot be renamed to {target}")
+        else:
+            self._rename(source, target, "NONE")
+
+    def replace(self, path: str, content: bytes, written: str) -> None:
+        """Write a small file so that a reader sees the old content or the new, never a part and never none.
+
+        `written` is the name of the file that takes its place, beside it. Raises OSError where it cannot, as where
+        there is a directory.
+        """
         system = self._system(path)
+        if self.is_directory(path):
+            raise IsADirectoryError(f"{path} is a directory")
         if system.getUri().getScheme() in _OBJECT_STORES:
             self.write(path, content)
-            return
-        parent, _, name = path.rpartition("/")
-        written = f"{parent}/_{name}.new"
-        self.write(written, content)
-        if _is_local(system):  # rename(2), which replaces; Hadoop's overwriting rename deletes first on local disks
-            system.rename(self._path(written), self._path(path))
         else:
-            self._rename_over(written, path)
+            source = f"{path.rpartition('/')[0]}/{written}"
+            try:
+                self.write(source, content)
+                if _is_local(system):
+                    os.replace(self._local(source), self._local(path))
+                else:
+                    self._rename(source, path, "OVERWRITE")
+            finally:
+                self.delete(source)
+        if self.read(path) != content:
+            raise OSError(f"{path} does not say what was written to it")
 
-    def _rename_over(self, source: str, target: str) -> None:
+    def renames_at_once(self, path: str) -> bool:
+        """Whether a rename here is one step, so that what it makes is there as a whole."""
+        return self._system(path).getUri().getScheme() not in _OBJECT_STORES
+
+    def _rename(self, source: str, target: str, option: str) -> None:
         rename = self._hadoop.Options.Rename
         options = self._gateway.new_array(rename, 1)
-        options[0] = rename.OVERWRITE
+        options[0] = getattr(rename, option)
         uri = self._system(target).getUri()
         context = self._hadoop.FileContext.getFileContext(uri, self._configuration)
-        context.rename(self._path(source), self._path(target), options)
+        try:
+            context.rename(self._path(source), self._path(target), options)
+        except Py4JJavaError as failure:
+            if "FileAlreadyExistsException" in str(failure.java_exception):
+                raise FileExistsError(f"{target} is there already") from failure
+            raise
+
+    def _local(self, path: str) -> str:
+        """The path of a file of this machine as the operating system knows it."""
+        return str(self._system(path).makeQualified(self._path(path)).toUri().getPath())
+
+    def real(self, path: str) -> str:
+        """A path without links, dots or a missing scheme, by which two can be compared."""
+        system = self._system(path)
+        return os.path.realpath(self._local(path)) if _is_local(system) else self._qualified(path)
 
     def _path(self, path: str) -> Any:
         return self._hadoop.Path(path)

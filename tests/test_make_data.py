@@ -1,7 +1,9 @@
 """The job that makes tables: what it writes, that it writes all or nothing, and how it ends."""
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
@@ -15,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from sparkdml.datasets import Recipe, make_table, truth
 from sparkdml.jobkit import failures, making
+from sparkdml.jobkit.owners import STALE_SECONDS, owned
 from sparkdml.storage import Storage
 
 SCRIPT = Path(__file__).resolve().parents[1] / "jobs" / "make_data.py"
@@ -105,7 +108,7 @@ def test_another_table_is_only_replaced_on_demand(job: Job, tmp_path: Path, othe
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
 
 
-def test_strange_files_are_only_replaced_on_demand(job: Job, tmp_path: Path) -> None:
+def test_strange_files_are_never_replaced(job: Job, tmp_path: Path) -> None:
     output = tmp_path / "table"
     output.mkdir()
     (output / "thesis.txt").write_text("years of work")
@@ -113,8 +116,10 @@ def test_strange_files_are_only_replaced_on_demand(job: Job, tmp_path: Path) -> 
     (output / "_coefficients.json").write_text("{")
     assert job(*SMALL, "--output", output).code == 64
     assert (output / "thesis.txt").exists()
-    assert job(*SMALL, "--output", output, "--overwrite").code == 0
-    assert not (output / "thesis.txt").exists()
+    refused = job(*SMALL, "--output", output, "--overwrite")
+    assert refused.code == 64
+    assert "has no _sparkdml.json, and holds thesis.txt" in refused.result["error"]
+    assert (output / "thesis.txt").exists()
 
 
 def test_an_empty_directory_is_free(job: Job, tmp_path: Path) -> None:
@@ -194,8 +199,12 @@ def test_a_run_that_was_killed_between_its_renames_is_cleared_up(job: Job, tmp_p
     output.rename(tmp_path / "_replaced-table")
     assert job(*SMALL, "--output", output).code == 0
     assert contents(tmp_path) == before
-    shutil.copytree(output, tmp_path / "_replaced-table")
-    shutil.copytree(output, tmp_path / "_incomplete-table")
+    dead = owned("").rpartition(".")[0] + ".1"
+    for left in ("_replaced-table", f"_replaced-table{dead}", f"_incomplete-table{dead}", "_incomplete-table"):
+        shutil.copytree(output, tmp_path / left)
+    yesterday = time.time() - STALE_SECONDS - 60
+    for path in [*(tmp_path / "_incomplete-table").rglob("*"), tmp_path / "_incomplete-table"]:
+        os.utime(path, (yesterday, yesterday))
     assert job(*SMALL, "--seed", 1, "--output", output, "--overwrite").code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
     assert recipe_of(output)["seed"] == 1

@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated
 from sparkdml.jobkit.identity import input_fingerprint, run_key, version_name
+from sparkdml.jobkit.owners import owned
 from sparkdml.jobkit.publish import Output, verify
 from sparkdml.storage import Storage
 
@@ -90,7 +91,7 @@ def test_a_failure_while_writing_leaves_what_was_there(output: Output, failure: 
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(output: Output) -> None:
-    left = Path(output.directory(f"_incomplete-{KEY}"), "model", "old")
+    left = Path(output.directory(owned("_incomplete-ba9876543210").rpartition(".")[0] + ".1"), "model", "old")
     left.parent.mkdir(parents=True)
     left.write_text("half")
     output.publish(VERSION, fill(output))
@@ -132,11 +133,30 @@ def test_verification_says_which_check_failed(
 def test_a_version_that_does_not_read_back_is_not_published(
     output: Output, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write = storage.write
+
+    def write_and_spoil(path: str, content: bytes) -> None:
+        write(path, content)
+        if path.endswith("_SUCCESS"):
+            Path(path).with_name("metrics.json").write_text("spoilt")
+
+    monkeypatch.setattr(storage, "write", write_and_spoil)
+    with pytest.raises(PublishError, match="metrics"):
+        output.publish(VERSION, fill(output))
+    assert tree(output) == []
+
+
+def test_a_version_that_a_rename_spoils_is_not_published_where_renames_copy(
+    output: Output, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = storage.move
+
     def move_and_spoil(source: str, target: str) -> None:
-        Path(source).rename(target)
+        move(source, target)
         Path(target, "metrics.json").write_text("spoilt")
 
     monkeypatch.setattr(storage, "move", move_and_spoil)
+    monkeypatch.setattr(storage, "renames_at_once", lambda path: False)
     with pytest.raises(PublishError, match="metrics"):
         output.publish(VERSION, fill(output))
     assert tree(output) == []
@@ -163,14 +183,30 @@ def test_a_reader_of_latest_never_finds_it_missing_or_partial(output: Output) ->
     assert tree(output) == ["LATEST"]
 
 
-def test_latest_is_replaced_by_hadoops_own_rename_too(storage: Storage, tmp_path: Path) -> None:
-    """What is used where the file system is neither local nor an object store."""
-    old, new = tmp_path / "LATEST", tmp_path / "_LATEST.new"
+@pytest.fixture(params=["local", "other"])
+def each_system(request: pytest.FixtureRequest, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """Renames of a local disk, and those that are used where a file system is neither local nor an object store."""
+    if request.param == "other":
+        monkeypatch.setattr("sparkdml.storage._is_local", lambda system: False)
+    return storage
+
+
+def test_latest_is_replaced_and_read_back(each_system: Storage, tmp_path: Path) -> None:
+    old = tmp_path / "LATEST"
     old.write_text("old")
-    new.write_text("new")
-    storage._rename_over(str(new), str(old))
-    assert old.read_text() == "new"
-    assert not new.exists()
+    each_system.replace(str(old), b"new", "_LATEST.new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.suffix != ".crc"} == {"LATEST": "new"}
+
+
+def test_a_latest_that_cannot_be_replaced_is_an_error(
+    each_system: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "LATEST").mkdir()
+    with pytest.raises(OSError, match="LATEST is a directory"):
+        each_system.replace(str(tmp_path / "LATEST"), b"new", "_LATEST.new")
+    monkeypatch.setattr(each_system, "read", lambda path: b"old")
+    with pytest.raises(OSError, match="does not say what was written"):
+        each_system.replace(str(tmp_path / "other"), b"new", "_LATEST.new")
 
 
 def test_a_path_that_cannot_be_written_is_found_before_the_training(storage: Storage, tmp_path: Path) -> None:
@@ -182,11 +218,13 @@ def test_a_path_that_cannot_be_written_is_found_before_the_training(storage: Sto
         Output(storage, "/proc/sparkdml").prepared().__enter__()
 
 
-def test_a_rename_never_goes_into_a_directory(storage: Storage, tmp_path: Path) -> None:
+def test_a_rename_never_goes_into_a_directory(each_system: Storage, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    with pytest.raises(OSError, match="cannot be renamed"):
-        storage.move(str(tmp_path / "a"), str(tmp_path / "b"))
+        (tmp_path / name / name).touch()
+    with pytest.raises(OSError, match="exist|not empty|there already"):
+        each_system.move(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["b"]
 
 
 def test_the_run_key_changes_with_all_that_decides_the_result(

@@ -19,7 +19,7 @@ from sparkdml.jobkit.replacing import check_free, replaced_directory
 from sparkdml.jobkit.scoring import check_tally, missing_features, scored, tally
 from sparkdml.jobkit.session import get_spark, start_workers
 from sparkdml.jobkit.signals import orderly_end
-from sparkdml.jobkit.tables import add_table_flags, dated
+from sparkdml.jobkit.tables import add_table_flags, dated, read_paths
 from sparkdml.storage import Storage
 from sparkdml.summary import Summary
 from sparkdml.text import align
@@ -86,8 +86,9 @@ def _evaluate(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any
     label = options.label or model.getOrDefault("labelCol")
     resolve_roles(table.schema, label, weight)
     path = dated(options.output, options.logical_date).rstrip("/") or "/" if options.output else None
+    kept = read_paths(table, options), [options.model, saved.path]
     if path:
-        check_free(storage, path, options.overwrite)
+        check_free(storage, path, options.overwrite, *kept)
     told: dict[str, Any] = {"model": saved.path, "version": saved.version, "output": path}
     if options.dry_run:
         return {"status": "checked", **told, "label": label, "weight": weight}
@@ -97,7 +98,7 @@ def _evaluate(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any
     print(align([["Metric", "Value"], *([name, f"{value:.6g}"] for name, value in summary.metrics().items())]))
     print(f"\nRows: {counts['rows']:,}   skipped: {counts['rows_skipped']:,}")
     if path:
-        with replaced_directory(storage, path, options.overwrite) as directory:
+        with replaced_directory(storage, path, options.overwrite, *kept) as directory:
             pictures = plots.pictures(summary, predictions) if options.plots else {}
             with publishing(path):
                 for name, content in {**pictures, METRICS: json_line({**told, **result}).encode() + b"\n"}.items():

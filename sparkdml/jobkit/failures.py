@@ -116,10 +116,9 @@ def sentence(failure: BaseException) -> str:
     'ended by SIGTERM'
     """
     match failure:
-        case Terminated():
-            text = "ended by SIGTERM"
-        case KeyboardInterrupt():
-            text = "interrupted"
+        case Terminated() | KeyboardInterrupt():
+            text = "ended by SIGTERM" if isinstance(failure, Terminated) else "interrupted"
+            text += f": {failure}" * bool(str(failure))
         case SparkdmlError():
             text = " ".join(str(failure).split())
         case Py4JError() | PySparkException():

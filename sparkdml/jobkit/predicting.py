@@ -19,7 +19,7 @@ from sparkdml.jobkit.replacing import check_free, recover_directory, replaced_di
 from sparkdml.jobkit.scoring import check_table, check_tally, scored, tally
 from sparkdml.jobkit.session import get_spark
 from sparkdml.jobkit.signals import orderly_end
-from sparkdml.jobkit.tables import add_table_flags, dated, decisive_options, read_table
+from sparkdml.jobkit.tables import add_table_flags, dated, decisive_options, read_paths, read_table
 from sparkdml.storage import Storage
 
 FORMATS = ("parquet", "csv")
@@ -101,14 +101,15 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
         _check_csv(table)
     record = _record(storage, saved, table, options)
     told = {"output": path, "model": saved.path, "version": saved.version}
+    kept = read_paths(table, options), [options.model, saved.path]
     recover_directory(storage, path)
     if counts := _find(storage, path, record["run_key"]):
         print(f"This run is in {path} already; nothing was done again.")
         return {"status": "published", **told, **counts, "seconds": round(time.perf_counter() - start, 3)}
     if options.dry_run:
-        check_free(storage, path, options.overwrite)
+        check_free(storage, path, options.overwrite, *kept)
         return {"status": "checked", **told, "columns": [*table.columns, *names.values()]}
-    with replaced_directory(storage, path, options.overwrite) as directory:
+    with replaced_directory(storage, path, options.overwrite, *kept) as directory:
         counts = _write(saved, scored(saved, table, names), names, directory, options.output_format)
         with publishing(path):
             storage.write(f"{directory}/{RUN}", json.dumps({**record, **counts}, indent=1).encode() + b"\n")

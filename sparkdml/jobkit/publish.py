@@ -10,11 +10,13 @@
         _SUCCESS               empty; written last
       LATEST                   the name of a version; replaced in one step, after the version was read back
 
-A version is written as ``versions/_incomplete-<key>`` and renamed. The leading underscore hides it from Spark
-and Hadoop; what a killed run leaves of it is removed by the next run with the same key.
+A version is written below a name of its own process, ``versions/_incomplete-<key>-<process>``, read back and renamed.
+The leading underscore hides it from Spark and Hadoop. What a killed run leaves of it is removed by the next run that
+publishes here; what a live one writes never is, and no complete version either.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -24,7 +26,9 @@ from pyspark.errors import PySparkException
 
 from sparkdml.engine.workers import worker_error
 from sparkdml.errors import FormatError
-from sparkdml.jobkit.failures import PublishDeniedError, PublishError, spark_message
+from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated, spark_message
+from sparkdml.jobkit.owners import is_abandoned, owned
+from sparkdml.jobkit.signals import held
 from sparkdml.manifest import LATEST, MANIFEST, SUCCESS, check_digests, check_listed, dump_manifest
 from sparkdml.storage import Storage
 
@@ -75,19 +79,22 @@ class Output:
 
         Raises FormatError if a complete version does not match its manifest.
         """
-        for version in self._storage.directories(f"{self.root}/versions"):
-            if version.endswith(f"-{key}") and self._storage.exists(f"{self.directory(version)}/{SUCCESS}"):
+        for version in self._complete():
+            if version.endswith(f"-{key}"):
                 verify(self._storage, self.directory(version))
                 return version
         return None
 
-    def publish(self, version: str, write: Callable[[str], None]) -> None:
-        """Let `write` fill a directory; seal it, rename it to `version`, read it back, let LATEST name it.
+    def publish(self, version: str, write: Callable[[str], None], always: bool = False) -> bool:
+        """Let `write` fill a directory; seal it, read it back, rename it to `version`, and let LATEST name it.
+
+        Where an equal run was faster its version is verified and taken as this one. Returns whether LATEST names it
+        now, see `point`. A signal that comes once the directory is complete waits until it is published.
 
         Parameters
         ----------
         version : str
-            ``<time>-<key>``; a complete version of this name must not exist.
+            ``<time>-<key>``.
         write : callable
             Called with the path of an empty temporary directory.
 
@@ -96,22 +103,91 @@ class Output:
         PublishError, PublishDeniedError
             The files could not be written, or did not read back. Nothing of this version is left then.
         """
-        incomplete = self.directory(f"_incomplete-{version.rpartition('-')[2]}")
-        with publishing(self.root), self._removed_on_failure(incomplete):
-            self._storage.delete(incomplete)
-            self._storage.make_directory(incomplete)
-            write(incomplete)
-            self._seal(incomplete)
-            self._storage.delete(self.directory(version))  # without _SUCCESS, or `find` had found it
-            self._storage.move(incomplete, self.directory(version))
-        with publishing(self.root), self._removed_on_failure(self.directory(version)):
-            verify(self._storage, self.directory(version))
-        self.point(version)
+        incomplete = self.directory(owned(f"_incomplete-{version.rpartition('-')[2]}"))
+        with publishing(self.root), self._removed_in_the_end(incomplete):
+            self._clear()
+            with _said_to_be_undone():
+                self._storage.make_directory(incomplete)
+                write(incomplete)
+                self._seal(incomplete)
+                verify(self._storage, incomplete)
+            with held(f"{self.directory(version)} is published"):
+                self._put(incomplete, version)
+                return self.point(version, always)
 
-    def point(self, version: str) -> None:
-        """Let LATEST name `version`, in one atomic step."""
+    def point(self, version: str, always: bool = False) -> bool:
+        """Let LATEST name `version`, in one atomic step, unless a newer one is published; whether it names it now.
+
+        The versions are looked at again afterwards, so that of two runs at once the newer stays named. `always` is for
+        a version that shall be named although there are newer ones.
+        """
         with publishing(self.root):
-            self._storage.replace(f"{self.root}/{LATEST}", f"{version}\n".encode())
+            newest = version if always else self._newest(version)
+            if newest != version:
+                return False
+            self._point(version)
+            while not always and (newest := self._newest(version)) != version:
+                self._point(newest)
+                version = newest
+        return newest == version
+
+    def _point(self, version: str) -> None:
+        self._storage.replace(f"{self.root}/{LATEST}", f"{version}\n".encode(), owned("_LATEST"))
+
+    def _newest(self, version: str) -> str:
+        """This version, or the newest of those that stand for a later day or start."""
+        return max([version, *self._complete()], key=lambda each: (run_time(each), each == version))
+
+    def _complete(self) -> list[str]:
+        """The complete versions."""
+        names = self._storage.directories(f"{self.root}/versions")
+        return [
+            name
+            for name in names
+            if not name.startswith("_") and self._storage.exists(f"{self.directory(name)}/{SUCCESS}")
+        ]
+
+    def _put(self, incomplete: str, version: str) -> None:
+        """Give the directory the name of its version; a complete one of that name is as good."""
+        target = self.directory(version)
+        for _ in range(3):
+            if self._storage.exists(f"{target}/{SUCCESS}"):
+                verify(self._storage, target)
+                return
+            if self._storage.exists(target):
+                self._put_aside(target)
+            with suppress(OSError):
+                self._move(incomplete, target)
+                return
+        raise OSError(f"{incomplete} cannot be renamed to {target}")
+
+    def _move(self, incomplete: str, target: str) -> None:
+        """Rename; where that copies the files, read the copies back."""
+        self._storage.move(incomplete, target)
+        if not self._storage.renames_at_once(target):
+            try:
+                verify(self._storage, target)
+            except FormatError:
+                self._storage.delete(target)
+                raise
+
+    def _put_aside(self, target: str) -> None:
+        """Remove an incomplete version; moved first, since an equal run may complete it at any time."""
+        if not self._storage.renames_at_once(target):
+            raise OSError(f"{target} is not complete: another run is writing it, or was killed; remove it then")
+        aside = self.directory(owned("_incomplete-aside"))
+        self._storage.move(target, aside)
+        if self._storage.exists(f"{aside}/{SUCCESS}"):
+            self._storage.move(aside, target)
+        else:
+            self._storage.delete(aside)
+
+    def _clear(self) -> None:
+        """Remove what runs have left here that are no more."""
+        root = f"{self.root}/versions"
+        for name in self._storage.directories(root):
+            if name.startswith("_incomplete-") and is_abandoned(self._storage, f"{root}/{name}"):
+                self._storage.delete(f"{root}/{name}")
 
     def write(self, path: str, value: Any) -> None:
         """Write a JSON value; for the `write` of `publish`."""
@@ -129,13 +205,29 @@ class Output:
         self._storage.write(f"{directory}/{SUCCESS}", b"")
 
     @contextmanager
-    def _removed_on_failure(self, directory: str) -> Iterator[None]:
+    def _removed_in_the_end(self, directory: str) -> Iterator[None]:
         try:
             yield
-        except BaseException:
-            with suppress(Exception):  # the failure that is on its way says more
+        finally:
+            with suppress(Exception):  # a failure that is on its way says more
                 self._storage.delete(directory)
-            raise
+
+
+@contextmanager
+def _said_to_be_undone() -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as end:
+        raise type(end)("nothing was published") from end
+
+
+def run_time(version: str) -> str:
+    """What a version's name tells of its day and start, as digits that sort by time.
+
+    >>> run_time("2026-11-21-0123456789ab") < run_time("20261121T040506Z-0123456789ab") < run_time("2026-11-22-ab")
+    True
+    """
+    return re.sub("[^0-9]", "", version.rpartition("-")[0])
 
 
 def verify(storage: Storage, directory: str) -> None:

@@ -18,6 +18,23 @@ from sparkdml.jobkit.failures import Terminated
 
 _FAILURES: dict[int, type[BaseException]] = {signal.SIGTERM: Terminated, signal.SIGINT: KeyboardInterrupt}
 _RETRY_SECONDS = 0.1
+_holding: list[bool] = []  # the blocks of `held` that the main thread is in
+_waiting: list[int] = []  # the signals that came meanwhile
+
+
+@contextmanager
+def held(done: str) -> Iterator[None]:
+    """Inside the block signals wait for its end, where the exception that they raise says what was `done`.
+
+    It is for a short step that must be finished once it is begun.
+    """
+    _holding.append(True)
+    try:
+        yield
+    finally:
+        _holding.pop()
+    if _waiting and not _holding:
+        raise _FAILURES[_waiting[0]](done)
 
 
 @contextmanager
@@ -34,7 +51,9 @@ def orderly_end(spark: SparkSession) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGALRM:
             pending.append(number)
-        if _inside_py4j(frame):
+        if _holding:
+            _waiting.append(pending[0])
+        elif _inside_py4j(frame):
             threading.Thread(target=_cancel_jobs, args=(spark,), daemon=True).start()
             signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS)
         else:
@@ -48,6 +67,7 @@ def orderly_end(spark: SparkSession) -> Iterator[None]:
             raise _FAILURES[pending[0]]() from failure
         raise
     finally:
+        _waiting.clear()
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

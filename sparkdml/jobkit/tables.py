@@ -116,6 +116,15 @@ def read_table(spark: SparkSession, options: argparse.Namespace, **reading: str)
     return table if options.sample is None else table.sample(options.sample, options.seed)
 
 
+def read_paths(table: DataFrame, options: argparse.Namespace) -> list[str]:
+    """What a table is read from: every file, and the paths that were named, of a pattern its fixed directories."""
+    if options.format == "table":
+        return table.inputFiles()
+    named = [re.split(r"[*?\[{]", dated(path, options.logical_date))[0] for path in options.input]
+    fixed = [path if path.endswith("/") or path in options.input else path.rpartition("/")[0] for path in named]
+    return [*(path for path in fixed if path), *table.inputFiles()]
+
+
 def numeric_columns(schema: StructType, *other: str | None) -> list[str]:
     """The names of all numeric columns that are not among `other`, in the table's order."""
     return [

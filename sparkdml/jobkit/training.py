@@ -1,6 +1,7 @@
 """The job that trains: read a table, fit the estimator that ``jobs/train_*.py`` names, print, publish."""
 
 import argparse
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from sparkdml.jobkit.identity import (
     versions,
 )
 from sparkdml.jobkit.models import load_saved
+from sparkdml.jobkit.progress import log
 from sparkdml.jobkit.publish import Output
 from sparkdml.jobkit.session import get_spark, start_workers
 from sparkdml.jobkit.signals import orderly_end
@@ -89,6 +91,12 @@ def _parser(estimator_class: type[Estimator], sample: str, sample_label: str) ->
         metavar="DIR",
         help="publish below this directory, a version a run, named by the logical date, else by the start of the run "
         "in UTC (default: nothing is written)",
+    )
+    output.add_argument(
+        "--make-latest",
+        action="store_true",
+        help="let LATEST name the version of this run even where a newer one is published, as for a rollback (default: "
+        "LATEST never moves to an earlier day or start)",
     )
     output.add_argument(
         "--require-convergence",
@@ -172,12 +180,19 @@ def _train_once(
     if version is None:
         version = version_name(record["run_key"], started, options.logical_date)
         fitted = _fit(estimator, table, options)
-        _publish(output, version, fitted, {**record, "started": started.isoformat(), **fitted.measured})
+        record = {**record, "started": started.isoformat(), **fitted.measured}
+        latest = _publish(output, version, fitted, record, options.make_latest)
     else:
         print(f"This run is published already, as {output.directory(version)}; nothing was done again.")
-        output.point(version)  # its first run may have been killed just before this
+        latest = output.point(version, options.make_latest)  # its first run may have been killed just before this
+    if not latest:
+        dated = options.logical_date is not None
+        told = (
+            "LATEST stays at a newer version than %s, which this run stands for; --make-latest lets it name this one."
+        )
+        log.log(logging.INFO if dated else logging.WARNING, told, version)
     run, metrics = (output.read(version, name) for name in ("run.json", "metrics.json"))
-    return _result("published", f"{output.directory(version)}/model", version, run, metrics)
+    return {**_result("published", f"{output.directory(version)}/model", version, run, metrics), "latest": latest}
 
 
 def _choose_features(estimator: Any, table: DataFrame, options: argparse.Namespace) -> None:
@@ -259,13 +274,13 @@ def _fit_encoded(estimator: Any, table: DataFrame, options: argparse.Namespace) 
     return PipelineModel([*encoders.stages, vector.fit(encoded)]), encoded, skipped
 
 
-def _publish(output: Output, version: str, fitted: _Fitted, record: dict[str, Any]) -> None:
+def _publish(output: Output, version: str, fitted: _Fitted, record: dict[str, Any], always: bool) -> bool:
     def write(directory: str) -> None:
         fitted.saved.save(f"{directory}/model")
         output.write(f"{directory}/metrics.json", fitted.metrics)
         output.write(f"{directory}/run.json", record)
 
-    output.publish(version, write)
+    return output.publish(version, write, always)
 
 
 def _identified(storage: Storage, table: DataFrame, estimator: Any, options: argparse.Namespace) -> dict[str, Any]:
