@@ -1,18 +1,30 @@
-"""Tables of text."""
+"""Tables of text, and text that may hold anything."""
 
 import re
 from collections.abc import Sequence
 
+# What moves the cursor, changes a terminal, or shows text in another order than it is read.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NUMBER = re.compile(r"-?\d+(?P<rest>(\.\d+)?(e[+-]\d+)?)")
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""The text with its control characters, but those to `keep`, as escapes: safe to print on a terminal.
+
+    >>> print(printable("\x1b[2Jage\n"))
+    \x1b[2Jage\n
+    """
+    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], text)
+
+
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines: the first column to the left, the others to the right.
+    """Rows of cells as lines: the first column to the left, the others to the right; control characters as escapes.
 
     >>> print(align([["Feature", "Coefficient"], ["x", "2"]]))
     Feature  Coefficient
     x                  2
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
     return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,13 +101,18 @@ def test_a_published_version_is_complete_and_its_model_loads(job: Job, tmp_path:
 def test_the_same_run_again_does_nothing_and_another_run_is_another_version(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    starts = iter(datetime(2026, 11, 21, 4, second, tzinfo=UTC) for second in range(9))
+    monkeypatch.setattr(training, "utc_now", lambda: next(starts))
     first = job("--output", tmp_path)
     other = job("--output", tmp_path, "--no-fit-intercept")
     latest = tmp_path / "LATEST"
     assert latest.read_text() == f"{other.result['version']}\n"
-    monkeypatch.setattr(training, "_fit", None)
+    monkeypatch.setattr(training, "fit", None)
     again = job("--output", tmp_path, "--log-format", "text")
-    assert (again.code, again.result) == (0, first.result)
+    assert (again.code, again.result) == (0, {**first.result, "latest": False})
+    assert f"warning: LATEST stays at a newer version than {first.result['version']}; --make-latest" in again.err
+    assert latest.read_text() == f"{other.result['version']}\n"
+    assert job("--output", tmp_path, "--make-latest").result == first.result
     assert latest.read_text() == f"{first.result['version']}\n"
     assert len(list((tmp_path / "versions").iterdir())) == 2
 
@@ -173,7 +179,7 @@ def test_text_columns_are_left_out_by_default_and_refused_by_name(job: Job, tabl
     refused = job(*argv, "--features", "age,town")
     assert refused.code == 65
     assert "town" in refused.result["error"]
-    assert "encod" in refused.result["error"].lower()
+    assert "name it with --categorical" in refused.result["error"]
 
 
 def test_a_weight_column_is_no_feature(job: Job, table: str) -> None:
@@ -184,7 +190,7 @@ def test_a_weight_column_is_no_feature(job: Job, table: str) -> None:
 
 
 def test_a_bug_is_logged_with_its_traceback(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "read_table", lambda *_: 1 / 0)
+    monkeypatch.setattr(training, "read_files", lambda *_: 1 / 0)
     text = job("--log-format", "text")
     assert text.code == 70
     assert "ZeroDivisionError" in text.result["error"]

@@ -1,7 +1,11 @@
 """The published output: complete or not there, digests checked, LATEST replaced in one step."""
 
 import json
+import os
+import random
+import signal
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,8 +16,9 @@ from pyspark.sql import SparkSession
 from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated
 from sparkdml.jobkit.identity import input_fingerprint, run_key, version_name
-from sparkdml.jobkit.owners import owned
+from sparkdml.jobkit.owners import STALE_SECONDS, owned
 from sparkdml.jobkit.publish import Output, verify
+from sparkdml.jobkit.signals import orderly_end
 from sparkdml.storage import Storage
 
 KEY = "0123456789ab"
@@ -96,6 +101,137 @@ def test_what_a_killed_run_left_is_removed_by_the_next(output: Output) -> None:
     left.write_text("half")
     output.publish(VERSION, fill(output))
     assert not any("incomplete" in name or "old" in name for name in tree(output))
+
+
+DAYS = ["2026-11-19", "20261120T040506Z", "2026-11-21", "20261121T040506Z", "2026-12-01"]
+
+
+def latest(output: Output) -> str:
+    return Path(output.root, "LATEST").read_text().strip()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_latest_never_moves_to_an_earlier_day_or_start(output: Output, seed: int) -> None:
+    """A law: after any order of runs LATEST names the newest of all days and starts, and each run is told so."""
+    newest = 0
+    for day in random.Random(seed).sample(DAYS, len(DAYS)):
+        newest = max(newest, DAYS.index(day))
+        assert output.publish(f"{day}-{KEY}", fill(output)) == (DAYS.index(day) == newest)
+        assert latest(output) == f"{DAYS[newest]}-{KEY}"
+    for day in DAYS:  # each of them is found again, as by a rerun
+        assert output.point(f"{day}-{KEY}") == (day == DAYS[-1])
+    assert latest(output) == f"{DAYS[-1]}-{KEY}"
+
+
+def test_a_rollback_holds_until_a_newer_run(output: Output) -> None:
+    for day in DAYS[:2]:
+        output.publish(f"{day}-{KEY}", fill(output))
+    assert output.point(f"{DAYS[0]}-{KEY}", always=True)
+    assert latest(output) == f"{DAYS[0]}-{KEY}"
+    assert output.publish(f"{DAYS[2]}-{KEY}", fill(output))
+    assert latest(output) == f"{DAYS[2]}-{KEY}"
+    assert output.publish(f"{DAYS[0]}-ba9876543210", fill(output), always=True)
+    assert latest(output) == f"{DAYS[0]}-ba9876543210"
+
+
+def test_the_version_before_a_day(output: Output) -> None:
+    assert output.before(None) is None
+    for day in DAYS[:4]:
+        output.publish(f"{day}-{KEY}", fill(output))
+    assert output.before(date(2026, 11, 19)) is None
+    assert output.before(date(2026, 11, 20)) == f"{DAYS[0]}-{KEY}"
+    assert output.before(date(2026, 11, 22)) == f"{DAYS[3]}-{KEY}"
+    assert output.before(None) == f"{DAYS[3]}-{KEY}"
+    output.point(f"{DAYS[1]}-{KEY}", always=True)
+    assert output.before(None) == f"{DAYS[1]}-{KEY}"
+
+
+def test_a_latest_that_is_a_directory_is_an_error_and_not_published(output: Output) -> None:
+    Path(output.root, "LATEST").mkdir(parents=True)
+    with pytest.raises(PublishError, match="LATEST is a directory"):
+        output.publish(VERSION, fill(output))
+
+
+def test_of_two_runs_at_once_the_newer_stays_named(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other run publishes and points at the moment at which this one has seen that there is none newer."""
+    point = output._point
+    newer = f"{DAYS[4]}-ba9876543210"
+
+    def let_the_other_be_faster(version: str) -> None:
+        monkeypatch.setattr(output, "_point", point)
+        other = Output(output._storage, output.root)
+        other.publish(newer, fill(other))
+        point(version)
+
+    monkeypatch.setattr(output, "_point", let_the_other_be_faster)
+    assert not output.publish(VERSION, fill(output))
+    assert latest(output) == newer
+
+
+@pytest.mark.parametrize("moment", ["before the rename", "while it is written"])
+def test_a_complete_version_of_an_equal_run_is_verified_and_taken(output: Output, moment: str) -> None:
+    other = Output(output._storage, output.root)
+
+    def write(directory: str) -> None:
+        if moment == "while it is written":
+            other.publish(VERSION, fill(other))
+        fill(output)(directory)
+        if moment == "before the rename":
+            other.publish(VERSION, fill(other))
+
+    assert output.publish(VERSION, write)
+    files = ["_SUCCESS", "manifest.json", "metrics.json", "model/data/part-0"]
+    assert [name for name in tree(output) if ".crc" not in name] == [
+        "LATEST",
+        *(f"versions/{VERSION}/{name}" for name in files),
+    ]
+    Path(output.directory(VERSION), "metrics.json").write_text("other")
+    with pytest.raises(PublishError, match=r"metrics\.json is not as the manifest"):
+        output.publish(VERSION, fill(output))
+    assert Path(output.directory(VERSION), "metrics.json").read_text() == "other"
+
+
+def test_what_a_live_process_writes_is_never_removed(output: Output) -> None:
+    live = Path(output.directory(owned("_incomplete-ba9876543210")), "model")
+    of_another_host = Path(output.directory("_incomplete-ba9876543210-00000000.00000000.0.1.1"), "model")
+    for each in (live, of_another_host):
+        each.mkdir(parents=True)
+    output.publish(VERSION, fill(output))
+    assert live.exists()
+    assert of_another_host.exists()
+    yesterday = time.time() - STALE_SECONDS - 60
+    for path in (of_another_host, of_another_host.parent):
+        os.utime(path, (yesterday, yesterday))
+    output.publish("2026-11-22-ba9876543210", fill(output))
+    assert live.exists()
+    assert not of_another_host.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_signal_during_publication_waits_for_its_end_or_undoes_it(
+    output: Output, spark: SparkSession, number: int, code: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(directory: str) -> None:
+        fill(output)(directory)
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(code, match="nothing was published"), orderly_end(spark):
+        output.publish(VERSION, write)
+    assert tree(output) == []
+
+    move = output._storage.move
+
+    def signalled(source: str, target: str) -> None:
+        os.kill(os.getpid(), number)
+        move(source, target)
+
+    monkeypatch.setattr(output._storage, "move", signalled)
+    with pytest.raises(code, match=f"{VERSION} is published"), orderly_end(spark):
+        output.publish(VERSION, fill(output))
+    assert latest(output) == VERSION
+    assert output.find(KEY) == VERSION
 
 
 def tamper(text: str) -> Callable[[Path], object]:
@@ -222,7 +358,7 @@ def test_a_rename_never_goes_into_a_directory(each_system: Storage, tmp_path: Pa
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-    with pytest.raises(OSError, match="exist|not empty|there already"):
+    with pytest.raises(OSError, match=r"exist|not empty|there already"):
         each_system.move(str(tmp_path / "a"), str(tmp_path / "b"))
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["b"]
 

@@ -386,6 +386,7 @@ def test_a_report_has_its_metrics_and_its_pictures(run: Run, trained, csv: str, 
     ended = run("evaluate", *argv, "--plots")
     assert ended.code == 0
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "_sparkdml.json",
         "calibration.png",
         "metrics.json",
         "residuals.png",

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.ml.linalg import SparseVector, VectorUDT
+from pyspark.ml.linalg import SparseVector
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from sparkdml.errors import ColumnError, DataError
+from sparkdml.errors import DataError
 from sparkdml.jobkit.cli import JobParser
 from sparkdml.jobkit.config import resolve
 from sparkdml.jobkit.failures import InputMissingError, UsageError, exit_code
-from sparkdml.jobkit.tables import add_table_flags, decisive_options, default_features, read_table
+from sparkdml.jobkit.tables import add_table_flags, decisive_options, read_table
 
 Read = Callable[..., DataFrame]
 
@@ -64,7 +64,6 @@ def test_libsvm_is_vectors(read: Read, tmp_path: Path) -> None:
         SparseVector(5, {1: 4.0}),
         SparseVector(5, {0: 2.0, 2: 1.0}),
     ]
-    assert default_features(table.schema, "label") == "features"
 
 
 def test_several_paths_patterns_and_dates(read: Read, tmp_path: Path) -> None:
@@ -160,16 +159,6 @@ def test_columns_that_differ_in_capitals_are_refused(read: Read, tmp_path: Path)
     pq.write_table(pa.table({"x": [1.0], "X": [1.0]}), tmp_path / "rows.parquet")
     with pytest.raises(DataError, match="cannot be read: The column `x` already exists"):
         read("--input", tmp_path / "rows.parquet")
-
-
-def test_features_are_the_numeric_columns_or_the_only_vector(spark: SparkSession) -> None:
-    df = spark.createDataFrame([(1, 2.0, "a")], "label int, x double, k string")
-    assert default_features(df.schema, "label") == ["x"]
-    with pytest.raises(ColumnError, match=r"No numeric column is left.*k \(string\)"):
-        default_features(df.select("label", "k").schema, "label")
-    vectors = df.schema.add("f", VectorUDT())
-    assert default_features(vectors, "label") == ["x"]
-    assert default_features(vectors, "label", "x") == "f"
 
 
 def test_everything_that_chooses_rows_is_part_of_a_runs_identity() -> None:

@@ -3,12 +3,14 @@
 import difflib
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
+from pyspark.mllib.linalg import VectorUDT as OldVectorUDT
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, DataType, NumericType, StringType, StructType
@@ -47,7 +49,7 @@ def numbered(rows: DataFrame) -> DataFrame:
 
 
 def resolve_columns(
-    schema: StructType,
+    schema: "StructType | Fields",
     features: str | Sequence[str],
     label: str,
     weight: str | None = None,
@@ -61,12 +63,16 @@ def resolve_columns(
     ColumnError : a column does not exist, or is named twice.
     ColumnTypeError : a column has a type that cannot be used.
     """
-    fields = Fields(schema)
-    roles = resolve_roles(fields, label, weight, offset, fold)
-    for role, name in roles.items():
-        if name in ([features] if isinstance(features, str) else features):
-            raise ColumnError(f"the {role} column {name!r} is also among the features: leave it out of them.")
-    return replace(resolve_features(fields, features), roles=roles, classes=label_classes(fields, label))
+    fields, problems = Fields.of(schema), Problems()
+    with problems.noted():
+        roles = resolve_roles(fields, label, weight, offset, fold)
+        for role, name in roles.items():
+            if name in ([features] if isinstance(features, str) else features):
+                raise ColumnError(f"the {role} column {name!r} is also among the features: leave it out of them.")
+    with problems.noted():
+        columns = resolve_features(fields, features)
+    problems.tell()
+    return replace(columns, roles=roles, classes=label_classes(fields, label))
 
 
 def resolve_roles(
@@ -77,13 +83,15 @@ def resolve_roles(
     fold: str | None = None,
 ) -> dict[str, str]:
     """The column of each role that is used, checked against the schema; raises as `resolve_columns` does."""
-    fields = Fields.of(schema)
+    fields, problems = Fields.of(schema), Problems()
     given = zip(ROLES, (label, weight, offset, fold), strict=True)
     roles = {role: name for role, name in given if name is not None and (role == "label" or name)}
     for role, name in roles.items():
-        require_numeric(fields, name, f"the {role} column")
-        if role in ("offset", "fold") and name == label:
-            raise ColumnError(f"the {role} column {name!r} is also the label: name another column, or none.")
+        with problems.noted():
+            require_numeric(fields, name, f"the {role} column")
+            if role in ("offset", "fold") and name == label:
+                raise ColumnError(f"the {role} column {name!r} is also the label: name another column, or none.")
+    problems.tell()
     return roles
 
 
@@ -111,16 +119,51 @@ def resolve_features(schema: "StructType | Fields", features: str | Sequence[str
         raise ColumnError("featuresCols names no column: give at least one numeric column.")
     if twice := [name for name, count in Counter(chosen).items() if count > 1]:
         raise ColumnError(f"featuresCols names the column {twice[0]!r} twice: name each feature once.")
+    problems = Problems()
     for name in chosen:
-        require_numeric(fields, name, "the feature column")
+        try:
+            require_numeric(fields, name, "the feature column")
+        except (ColumnError, ColumnTypeError) as problem:
+            problems.found.append(problem)
+    problems.tell()
     return Columns(chosen, "scalars", chosen, {})
 
 
-class Fields:
-    """The top-level columns of a schema by name, so that many of them are found in one look at the schema."""
+class Problems:
+    """What is wrong with several columns, to be told at once."""
 
-    def __init__(self, schema: StructType) -> None:
+    def __init__(self) -> None:
+        self.found: list[ColumnError | ColumnTypeError] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Inside the block an error about a column is kept and not raised."""
+        try:
+            yield
+        except (ColumnError, ColumnTypeError) as problem:
+            self.found.append(problem)
+
+    def tell(self) -> None:
+        """Raise what was kept, if anything was: as one error, of the first one's class, that names at most ten."""
+        if not self.found:
+            return
+        first, *others = self.found
+        if not others:
+            raise first
+        told = [str(problem).rstrip(".") for problem in self.found[:10]]
+        told += [f"and {len(self.found) - 10:,} more columns are wrong"] * (len(self.found) > 10)
+        raise type(first)("; ".join(told) + ".") from first
+
+
+class Fields:
+    """The top-level columns of a schema by name, so that many of them are found in one look at the schema.
+
+    `advice` says what can be done with a column that is not numeric, see `ADVICE`; a job has other means.
+    """
+
+    def __init__(self, schema: StructType, advice: Mapping[str, str] | None = None) -> None:
         self.names = schema.names
+        self.advice = ADVICE if advice is None else advice
         self._by_name = {field.name: field for field in schema.fields}
         self._count = Counter(self.names)
         self._alike = Counter(name.lower() for name in self._by_name)
@@ -197,21 +240,22 @@ def scores_of(vectors: Column) -> Column:
     return F.unwrap_udt(vectors)["values"]
 
 
-# What else can be done with text, of columns that may have classes or levels.
-ENCODE = {
-    "the feature column": "encode it with StringIndexer and OneHotEncoder (a job does, with --categorical), or ",
-    "the label column": "number its classes with StringIndexer, or ",
+# What can be done with a column that is not numeric; with one of text also by what the column is.
+ADVICE = {
+    "": "cast it to a number",
+    "the feature column": "encode it with StringIndexer and OneHotEncoder, or cast it to a number",
+    "the label column": "number its classes with StringIndexer, or cast it to a number",
 }
 
 
 def require_numeric(schema: StructType | Fields, name: str, what: str) -> None:
     """Check that a column is there and is numeric; `what` it is, in words. Raises as `resolve_columns` does."""
-    data_type = Fields.of(schema).type_of(name)
+    fields = Fields.of(schema)
+    data_type = fields.type_of(name)
     if is_numeric(data_type):
         return
-    advice = "cast it to a number"
-    if isinstance(data_type, StringType):
-        advice = f"{ENCODE.get(what, '')}{advice}"
+    text = isinstance(data_type, StringType)
+    advice = fields.advice.get(what if text else "", fields.advice[""])
     raise ColumnTypeError(f"{what} {name!r} is of type {data_type.simpleString()}, not numeric: {advice}.")
 
 
@@ -223,6 +267,11 @@ def _single_kind(fields: Fields, name: str) -> tuple[str, tuple[str, ...] | None
         return "array", None
     if is_numeric(data_type):
         return "scalars", (name,)
+    if isinstance(data_type, OldVectorUDT):
+        raise ColumnTypeError(
+            f"the features column {name!r} has vectors of pyspark.mllib: MLUtils.convertVectorColumnsToML of "
+            "pyspark.mllib.util makes those of pyspark.ml, which are needed, of them."
+        )
     raise ColumnTypeError(
         f"the features column {name!r} is of type {data_type.simpleString()}: it must be a vector "
         "(VectorAssembler makes one), an array of numbers, or give numeric columns as featuresCols."

@@ -83,6 +83,12 @@ def fit_encoders(table: DataFrame, numeric: Sequence[str], categorical: Sequence
     return Pipeline(stages=stages).fit(table)
 
 
+def levels_as_text(table: DataFrame, categorical: Sequence[str]) -> DataFrame:
+    """The table with text in place of the booleans among its categorical columns, which Spark's encoders refuse."""
+    booleans = [field.name for field in table.schema.fields if isinstance(field.dataType, BooleanType)]
+    return table.withColumns({name: quoted(name).cast("string") for name in categorical if name in booleans})
+
+
 def encode(encoders: PipelineModel, numeric: Sequence[str], table: DataFrame) -> DataFrame:
     """The training table with its vector column, whose entries are named ``carat`` or ``cut=Ideal``."""
     names = [*numeric, *(f"{name}={level}" for name, levels in _levels(encoders) for level in levels[:-1])]

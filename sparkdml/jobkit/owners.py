@@ -1,11 +1,12 @@
 """Names of unfinished files and directories that tell which process writes them, and whether it can still be alive.
 
 What a killed job left may be removed; what a live one is writing never. A name ends with the host and its PID
-namespace, the boot, the process and when that started. Such a process is dead if the host has booted since, or has no
-such process now. Of another host nobody knows: then what nobody has changed for 24 hours is taken for left.
+namespace, the boot, a number, the process and when that started. Such a process is dead if the host has booted since,
+or has no such process now. Of another host nobody knows: then what nobody has changed for 24 hours is taken for left.
 """
 
 import hashlib
+import itertools
 import os
 import re
 import socket
@@ -15,13 +16,14 @@ from pathlib import Path
 from sparkdml.storage import Storage
 
 STALE_SECONDS = 24 * 3600
-OWNER = r"-([0-9a-f]{8})\.([0-9a-f]{8})\.([0-9]+)\.([0-9]+)"
+OWNER = r"-([0-9a-f]{8})\.([0-9a-f]{8})\.[0-9]+\.([0-9]+)\.([0-9]+)"
 _OWNER = re.compile(OWNER + "$")
+_numbers = itertools.count()
 
 
 def owned(name: str) -> str:
-    """The name with this process as its owner."""
-    return f"{name}-{_place()}.{_boot()}.{os.getpid()}.{_started(os.getpid())}"
+    """The name with this process as its owner; another one at each call."""
+    return f"{name}-{_place()}.{_boot()}.{next(_numbers)}.{os.getpid()}.{_started(os.getpid())}"
 
 
 def is_abandoned(storage: Storage, path: str) -> bool:

@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import date
 from typing import Any
 
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -29,7 +30,7 @@ from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated, spark_message
 from sparkdml.jobkit.owners import is_abandoned, owned
 from sparkdml.jobkit.signals import held
-from sparkdml.manifest import LATEST, MANIFEST, SUCCESS, check_digests, check_listed, dump_manifest
+from sparkdml.manifest import LATEST, MANIFEST, SUCCESS, check_digests, check_listed, dump_manifest, latest_version
 from sparkdml.storage import Storage
 
 _DENIALS = ("AccessControlException", "AccessDenied", "Permission denied", "not permitted", "Read-only file system")
@@ -122,14 +123,28 @@ class Output:
         a version that shall be named although there are newer ones.
         """
         with publishing(self.root):
-            newest = version if always else self._newest(version)
-            if newest != version:
+            named = version if always else self._newest(version)
+            if named != version:
                 return False
-            self._point(version)
-            while not always and (newest := self._newest(version)) != version:
-                self._point(newest)
-                version = newest
-        return newest == version
+            self._point(named)
+            while not always and (newest := self._newest(named)) != named:
+                named = newest
+                self._point(named)
+        return named == version
+
+    def before(self, day: date | None) -> str | None:
+        """The newest complete version of a day before `day`; without a day the one that LATEST names, else the newest.
+
+        None if there is none.
+        """
+        complete = sorted(self._complete(), key=run_time)
+        if day is not None:
+            complete = [version for version in complete if run_time(version) < day.strftime("%Y%m%d")]
+        elif self._storage.exists(f"{self.root}/{LATEST}"):
+            named = self._storage.below(self.root).read(LATEST, 4096)
+            with suppress(FormatError):
+                return latest_version(named, f"{self.root}/{LATEST}")
+        return complete[-1] if complete else None
 
     def _point(self, version: str) -> None:
         self._storage.replace(f"{self.root}/{LATEST}", f"{version}\n".encode(), owned("_LATEST"))

@@ -28,7 +28,9 @@ from sparkdml.storage import Storage
 MARKER = "_sparkdml.json"
 _WRITTEN = json.dumps({"format": "sparkdml-output", "formatVersion": 1}).encode() + b"\n"
 # What a directory of 0.1, which has no marker, may hold.
-_FORMER = re.compile(r"_SUCCESS|_run\.json|_coefficients\.json|part-[0-9A-Za-z_-]+(\.[a-z0-9]+)*")
+_FORMER = re.compile(
+    r"_SUCCESS|_run\.json|_coefficients\.json|part-[\w-]+(\.[a-z0-9]+)*\.(parquet|csv|orc|json)(\.[a-z0-9]+)*"
+)
 
 
 @contextmanager
@@ -107,6 +109,7 @@ def _check_ours(storage: Storage, path: str) -> None:
     if MARKER in names:
         return
     strange = [name for name in names if not (_FORMER.fullmatch(name) or name.endswith(".crc"))]
+    strange += storage.directories(path)
     if (strange or SUCCESS not in names) and not _is_evaluation(storage, path, names):
         held = f", and holds {strange[0]}" if strange else ""
         raise UsageError(

@@ -10,12 +10,10 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import NumericType, StructType
 
-from sparkdml.errors import ColumnError, DataError
+from sparkdml.errors import DataError
 from sparkdml.jobkit.failures import InputMissingError, UsageError, spark_condition
 
 FORMATS = ("parquet", "csv", "json", "orc", "libsvm", "table")
@@ -99,12 +97,22 @@ def read_table(spark: SparkSession, options: argparse.Namespace, **reading: str)
     InputMissingError, DataError, UsageError
         Nothing is there; not of this format; formats are mixed, or an expression is wrong.
     """
+    return chosen_rows(read_files(spark, options, **reading), options)
+
+
+def read_files(spark: SparkSession, options: argparse.Namespace, **reading: str) -> DataFrame:
+    """What the files hold, all rows of it; see `read_table`."""
     paths = [dated(path, options.logical_date) for path in options.input]
-    form = options.format or _format(paths)
+    form = format_of(options)
     with _read_failures(paths):
         table = _read(spark, paths, form, {**reading, **dict(options.read_option or ())})
         if form != "table" and not table.inputFiles():
             raise InputMissingError(f"--input {' '.join(paths)}: there are no {form} files.")
+    return table
+
+
+def chosen_rows(table: DataFrame, options: argparse.Namespace) -> DataFrame:
+    """The rows of a table that the options choose, with the columns that they compute; lazily."""
     for name, expression in options.with_column or ():
         with _expression(f"--with-column {name}={expression}"):
             table = table.withColumn(name, F.expr(expression))
@@ -116,6 +124,11 @@ def read_table(spark: SparkSession, options: argparse.Namespace, **reading: str)
     return table if options.sample is None else table.sample(options.sample, options.seed)
 
 
+def format_of(options: argparse.Namespace) -> str:
+    """The format of the input: what the options say, else what the suffixes tell."""
+    return options.format or _format([dated(path, options.logical_date) for path in options.input])
+
+
 def read_paths(table: DataFrame, options: argparse.Namespace) -> list[str]:
     """What a table is read from: every file, and the paths that were named, of a pattern its fixed directories."""
     if options.format == "table":
@@ -123,28 +136,6 @@ def read_paths(table: DataFrame, options: argparse.Namespace) -> list[str]:
     named = [re.split(r"[*?\[{]", dated(path, options.logical_date))[0] for path in options.input]
     fixed = [path if path.endswith("/") or path in options.input else path.rpartition("/")[0] for path in named]
     return [*(path for path in fixed if path), *table.inputFiles()]
-
-
-def numeric_columns(schema: StructType, *other: str | None) -> list[str]:
-    """The names of all numeric columns that are not among `other`, in the table's order."""
-    return [
-        field.name for field in schema.fields if isinstance(field.dataType, NumericType) and field.name not in other
-    ]
-
-
-def default_features(schema: StructType, *other: str | None) -> str | list[str]:
-    """The features where none are named: all numeric columns but `other`, or the only vector column.
-
-    Raises ColumnError if there is neither.
-    """
-    numeric = numeric_columns(schema, *other)
-    vectors = [field.name for field in schema.fields if isinstance(field.dataType, VectorUDT)]
-    if len(vectors) == 1 and not numeric:
-        return vectors[0]
-    if not numeric:
-        found = ", ".join(f"{field.name} ({field.dataType.simpleString()})" for field in schema.fields)
-        raise ColumnError(f"No numeric column is left for the features; the table has {found or 'no columns at all'}.")
-    return numeric
 
 
 def _read(spark: SparkSession, paths: Sequence[str], form: str, settings: dict[str, str]) -> DataFrame:

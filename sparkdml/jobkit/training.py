@@ -2,32 +2,18 @@
 
 import argparse
 import logging
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyspark.ml import PipelineModel
 from pyspark.ml.base import Estimator
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkdml.blocks.schema import resolve_columns, resolve_roles
 from sparkdml.blocks.violations import HANDLE_INVALID
-from sparkdml.columns import offset_of
-from sparkdml.errors import DataError
-from sparkdml.jobkit.categories import (
-    ENCODED,
-    HANDLE_UNSEEN,
-    check_categories,
-    encode,
-    fit_encoders,
-    missing_categories,
-    references,
-    told_missing,
-)
-from sparkdml.jobkit.cli import JobParser, add_params, add_running_flags, finite, given_params, names, run_job
-from sparkdml.jobkit.failures import NotConvergedError, UsageError
+from sparkdml.jobkit.categories import HANDLE_UNSEEN
+from sparkdml.jobkit.cli import JobParser, add_params, add_running_flags, given_params, names, run_job
+from sparkdml.jobkit.features import check_earlier, check_features, choose_features, warn_of
+from sparkdml.jobkit.fitting import Fitted, fit
 from sparkdml.jobkit.identity import (
     KEY_DIGITS,
     code_digest,
@@ -43,7 +29,7 @@ from sparkdml.jobkit.progress import log
 from sparkdml.jobkit.publish import Output
 from sparkdml.jobkit.session import get_spark, start_workers
 from sparkdml.jobkit.signals import orderly_end
-from sparkdml.jobkit.tables import add_table_flags, decisive_options, default_features, numeric_columns, read_table
+from sparkdml.jobkit.tables import add_table_flags, chosen_rows, decisive_options, read_files
 from sparkdml.persistence import params_as_json
 from sparkdml.storage import Storage
 
@@ -113,9 +99,23 @@ def _add_data_flags(parser: JobParser, sample: str) -> None:
     data.add_argument("--label", metavar="COLUMN", help="what is to be predicted (default: label)")
     features = data.add_mutually_exclusive_group()
     features.add_argument(
-        "--features", type=names, metavar="A,B,C", help="numeric columns (default: all that have no other part)"
+        "--features",
+        type=names,
+        metavar="A,B,C",
+        help="columns of numbers or booleans (default: all that have no other part)",
     )
     features.add_argument("--features-col", metavar="COLUMN", help="one vector or array column instead")
+    data.add_argument(
+        "--leave-out",
+        type=names,
+        metavar="A,B",
+        help="columns that are no features, such as identifiers, where the features are not named (default: none)",
+    )
+    data.add_argument(
+        "--allow-feature-change",
+        action="store_true",
+        help="train even if the table lacks features of the version before (default: refuse the table, code 65)",
+    )
     data.add_argument(
         "--categorical",
         type=names,
@@ -155,20 +155,26 @@ def _configured(estimator_class: type[Estimator], options: argparse.Namespace) -
 
 def _train(spark: SparkSession, estimator: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Read, fit, print; with an output publish, unless this very run is there already. Returns the result."""
-    table = read_table(spark, options)
-    _choose_features(estimator, table, options)
-    storage = Storage(spark)
+    files = read_files(spark, options)
+    table, storage = chosen_rows(files, options), Storage(spark)
+    chosen = choose_features(estimator, table.schema, options)
+    param = "featuresCol" if isinstance(chosen.columns, str) else "featuresCols"
+    estimator.set(estimator.getParam(param), chosen.columns)
     if options.initial_model is not None:
         estimator.setInitialModel(load_saved(storage, options.initial_model).model)
+    output = Output(storage, options.output) if options.output is not None else None
+    if output is not None and not options.allow_feature_change:
+        check_earlier(output, storage, table.schema, chosen, options.logical_date)
+    check_features(chosen, files, options)
+    warn_of(chosen, table.schema)
     if options.dry_run:
-        return _checked(storage, estimator, table, options)
-    if options.output is None:
-        fitted = _fit(estimator, table, options)
-        return _result("trained", None, None, fitted.measured, fitted.metrics)
-
-    output = Output(storage, options.output)
+        return {**_checked(output, estimator, options), **chosen.told()}
+    if output is None:
+        fitted = fit(estimator, table, options)
+        return {**_result("trained", None, None, fitted.measured, fitted.metrics), **chosen.told()}
     with output.prepared():
-        return _train_once(output, _identified(storage, table, estimator, options), estimator, table, options)
+        record = {**_identified(storage, table, estimator, options), **chosen.told()}
+        return {**_train_once(output, record, estimator, table, options), **chosen.told()}
 
 
 def _train_once(
@@ -179,102 +185,28 @@ def _train_once(
     version = output.find(record["run_key"][:KEY_DIGITS])
     if version is None:
         version = version_name(record["run_key"], started, options.logical_date)
-        fitted = _fit(estimator, table, options)
+        fitted = fit(estimator, table, options)
         record = {**record, "started": started.isoformat(), **fitted.measured}
         latest = _publish(output, version, fitted, record, options.make_latest)
     else:
         print(f"This run is published already, as {output.directory(version)}; nothing was done again.")
         latest = output.point(version, options.make_latest)  # its first run may have been killed just before this
     if not latest:
-        dated = options.logical_date is not None
-        told = (
-            "LATEST stays at a newer version than %s, which this run stands for; --make-latest lets it name this one."
-        )
-        log.log(logging.INFO if dated else logging.WARNING, told, version)
+        level = logging.INFO if options.logical_date is not None else logging.WARNING
+        log.log(level, "LATEST stays at a newer version than %s; --make-latest lets it name this one.", version)
     run, metrics = (output.read(version, name) for name in ("run.json", "metrics.json"))
     return {**_result("published", f"{output.directory(version)}/model", version, run, metrics), "latest": latest}
 
 
-def _choose_features(estimator: Any, table: DataFrame, options: argparse.Namespace) -> None:
-    """Give the estimator its features, and check every column before a row is read."""
-    label, weight, categorical = estimator.getLabelCol(), options.weight, options.categorical or []
-    fold = estimator.getOrDefault("validationIndicatorCol") if estimator.isDefined("validationIndicatorCol") else None
-    offset = offset_of(estimator)
-    features = options.features_col if options.features is None else options.features
-    if features is None:
-        choose = numeric_columns if categorical else default_features
-        features = choose(table.schema, label, weight, offset, fold, *categorical)
-    if categorical:
-        if isinstance(features, str):
-            raise UsageError("--categorical goes with numeric columns (--features), not with --features-col.")
-        check_categories(table.schema, categorical, [label, weight, offset, fold, *features])
-    if features or not categorical:
-        resolve_columns(table.schema, features, label, weight, offset, fold)
-    else:
-        resolve_roles(table.schema, label, weight, offset, fold)
-    estimator.set(estimator.getParam("featuresCol" if isinstance(features, str) else "featuresCols"), features)
-
-
-def _checked(storage: Storage, estimator: Any, table: DataFrame, options: argparse.Namespace) -> dict[str, Any]:
+def _checked(output: Output | None, estimator: Any, options: argparse.Namespace) -> dict[str, Any]:
     """What ``--dry-run`` tells of a run that could begin."""
-    if options.output:
-        Output(storage, options.output).check()
-    features = estimator.getFeaturesCols() if estimator.isDefined("featuresCols") else estimator.getFeaturesCol()
-    columns = {"label": estimator.getLabelCol(), "features": features, "categorical": options.categorical}
-    return {"status": "checked", **columns, "weight": options.weight, "output": options.output}
+    if output is not None:
+        output.check()
+    columns = {"label": estimator.getLabelCol(), "categorical": options.categorical, "weight": options.weight}
+    return {"status": "checked", **columns, "output": options.output}
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """What a fit leaves: what is saved, the model in it, what run.json and metrics.json say."""
-
-    saved: Any
-    measured: dict[str, Any]
-    metrics: dict[str, float]
-
-
-def _fit(estimator: Any, table: DataFrame, options: argparse.Namespace) -> _Fitted:
-    """Fit and print the table of coefficients; NotConvergedError where asked for."""
-    start = time.perf_counter()
-    if options.categorical:
-        saved, rows, skipped = _fit_encoded(estimator, table, options)
-    else:
-        saved, rows, skipped = estimator.fit(table), table, 0
-    model: Any = saved.stages[-1] if isinstance(saved, PipelineModel) else saved
-    seconds = round(time.perf_counter() - start, 3)
-    # rows that are drawn to validate are marked in no table: the fit tells little then, and all rows tell the rest
-    drawn = estimator.isDefined("validationFraction")
-    metrics = finite((model.evaluate(rows) if drawn else model.summary).metrics())
-    print(model.summary)
-    if options.categorical:
-        print(f"Reference levels, whose coefficients are zero: {', '.join(references(saved))}")
-    if options.require_convergence and not model.summary.converged:
-        raise NotConvergedError(
-            f"The solver stopped after {model.summary.passes} passes without converging "
-            f"({model.summary.stopReason}); a larger --max-iter or --tol lets it, and nothing was published."
-        )
-    return _Fitted(saved, _measured(model, seconds, skipped), metrics)
-
-
-def _fit_encoded(estimator: Any, table: DataFrame, options: argparse.Namespace) -> tuple[PipelineModel, DataFrame, int]:
-    """The encoders of the categorical columns and the model behind them; its rows; how many had no category."""
-    categorical, numeric = options.categorical, estimator.getFeaturesCols()
-    missing, skipped = missing_categories(table, categorical)
-    if missing and options.handle_invalid != "skip":
-        first = next(iter(missing))
-        raise DataError(
-            f"{told_missing(missing)}: name them with, say, --with-column \"{first}=coalesce({first}, 'none')\", "
-            "or take --handle-invalid skip."
-        )
-    whole = table.na.drop(subset=categorical)
-    encoders = fit_encoders(whole, numeric, categorical, options.handle_unseen)
-    vector = estimator.copy().setFeaturesCol(ENCODED)
-    vector.clear(vector.getParam("featuresCols"))
-    encoded = encode(encoders, numeric, whole)
-    return PipelineModel([*encoders.stages, vector.fit(encoded)]), encoded, skipped
-
-
-def _publish(output: Output, version: str, fitted: _Fitted, record: dict[str, Any], always: bool) -> bool:
+def _publish(output: Output, version: str, fitted: Fitted, record: dict[str, Any], always: bool) -> bool:
     def write(directory: str) -> None:
         fitted.saved.save(f"{directory}/model")
         output.write(f"{directory}/metrics.json", fitted.metrics)
@@ -310,21 +242,6 @@ def _initial_model(estimator: Any, options: argparse.Namespace) -> dict[str, str
     if options.initial_model is None:
         return None
     return {"path": options.initial_model, "sha256": model_digest(estimator.getInitialModel())}
-
-
-def _measured(model: Any, seconds: float, skipped: int) -> dict[str, Any]:
-    """What run.json says of the run once it is done."""
-    summary = model.summary
-    return {
-        "rows": summary.numInstances,
-        "rows_skipped": summary.numSkipped + skipped,
-        "values_filled": summary.numFilled,
-        "passes": summary.passes,
-        "bytes": summary.bytes._asdict(),
-        "seconds": seconds,
-        "converged": summary.converged,
-        "stop_reason": summary.stopReason,
-    }
 
 
 def _result(
