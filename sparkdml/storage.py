@@ -63,12 +63,15 @@ class Storage:
         entries = self._system(path).listStatus(self._path(path))
         return sorted(entry.getPath().getName() for entry in entries if entry.isDirectory())
 
-    def files(self, path: str) -> dict[str, int]:
-        """Path below `path` -> size in bytes, of every file at any depth, in order; none if it does not exist."""
+    def files(self, path: str, deep: bool = True) -> dict[str, int]:
+        """Path below `path` -> size in bytes, in order; none if it does not exist.
+
+        Of every file at any depth, or with `deep` off of those in the directory itself.
+        """
         if not self.exists(path):
             return {}
         root = self._qualified(path)
-        entries = self._system(path).listFiles(self._path(path), True)
+        entries = self._system(path).listFiles(self._path(path), deep)
         sizes = {}
         while entries.hasNext():
             entry = entries.next()

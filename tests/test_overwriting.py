@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,27 @@ from pyspark.sql import SparkSession
 
 import sparkdml
 from sparkdml.jobkit import replacing
+from sparkdml.jobkit.failures import UsageError
+from sparkdml.jobkit.replacing import check_free
 from sparkdml.storage import Storage
 
 Run = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("made")
+
+
 @pytest.fixture
-def place(run: Run, tmp_path: Path, spark: SparkSession) -> Path:
+def place(run: Run, made: Path, tmp_path: Path, spark: SparkSession) -> Path:
     """A directory with a published model in `out` and a table in `data/rows`."""
-    spark.range(40).selectExpr("double(id) as x", "2.0 * id + id % 2 as label").coalesce(1).write.parquet(
-        str(tmp_path / "data" / "rows")
-    )
-    trained = run("train_linreg", "--input", tmp_path / "data" / "rows", "--output", tmp_path / "out")
-    assert trained.code == 0
-    return tmp_path
+    rows = made / "data" / "rows"
+    if not rows.exists():
+        table = spark.range(40).selectExpr("double(id) as x", "2.0 * id + id % 2 as label")
+        table.coalesce(1).write.parquet(str(rows))
+        assert run("train_linreg", "--input", rows, "--output", made / "out").code == 0
+    return Path(shutil.copytree(made, tmp_path / "place"))
 
 
 def listing(directory: Path) -> list[tuple[str, int]]:
@@ -46,10 +54,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
 @pytest.mark.parametrize("marked", [False, True], ids=["unmarked", "marked"])
-@pytest.mark.parametrize("name", ["predict", "evaluate"])
-def test_neither_input_nor_model_is_ever_replaced(
-    run: Run, place: Path, output: str, marked: bool, name: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_neither_input_nor_model_is_ever_replaced(place: Path, output: str, marked: bool, spark: SparkSession) -> None:
     (place / "link").symlink_to(place / "data" / "rows")
     target = place / output
     if not target.exists():
@@ -57,10 +62,23 @@ def test_neither_input_nor_model_is_ever_replaced(
         (target / "more").touch()
     if marked:
         (target / replacing.MARKER).write_bytes(replacing._WRITTEN)
-    before = listing(place)
-    ended = run(
-        *(name, "--model", place / "out", "--input", place / "data" / "rows", "--output", target, "--overwrite"),
+    kept = (
+        [f"{place}/data/rows", f"file:{place}/data/rows/part-0"],
+        [str(place / "out"), f"{place}/out/versions/v/model"],
     )
+    (place / "out" / "model").mkdir(exist_ok=True)
+    before = listing(place)
+    with pytest.raises(UsageError, match="--overwrite would replace"):
+        check_free(Storage(spark), str(target), True, *kept)
+    assert listing(place) == before
+
+
+@pytest.mark.parametrize("name", ["predict", "evaluate"])
+@pytest.mark.parametrize("output", ["data/rows", "out"])
+def test_a_job_that_would_replace_what_it_reads_is_refused(run: Run, place: Path, output: str, name: str) -> None:
+    before = listing(place)
+    argv = ("--model", place / "out", "--input", place / "data" / "rows", "--output", place / output, "--overwrite")
+    ended = run(name, *argv)
     assert ended.code == 64
     assert "--overwrite would replace" in ended.result["error"]
     assert listing(place) == before

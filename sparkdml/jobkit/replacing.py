@@ -105,7 +105,7 @@ def _check_untouched(storage: Storage, path: str, reads: Sequence[str], models: 
 
 def _check_ours(storage: Storage, path: str) -> None:
     """Refuse to replace a directory that none of these jobs wrote."""
-    names = list(storage.files(path))
+    names = list(storage.files(path, deep=False))
     if MARKER in names:
         return
     strange = [name for name in names if not (_FORMER.fullmatch(name) or name.endswith(".crc"))]
@@ -175,7 +175,7 @@ def _put(storage: Storage, incomplete: str, path: str, overwrite: bool) -> None:
 
 def _is_empty(storage: Storage, path: str) -> bool:
     """Whether there is nothing in the directory, or no such directory."""
-    return not storage.exists(path) or not (storage.files(path) or storage.directories(path))
+    return not storage.exists(path) or not (storage.files(path, deep=False) or storage.directories(path))
 
 
 def _sibling(path: str, state: str) -> str:
