@@ -18,3 +18,8 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'sparkdml' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is, with what has not been used yet."""
+    return sorted({*globals(), *_PUBLIC})

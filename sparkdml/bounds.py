@@ -1,7 +1,7 @@
 """The Params that bound coefficients and intercepts."""
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,26 +12,22 @@ from sparkdml.linalg import dense, matrix
 from sparkdml.optim.bounds import Bounds
 
 
-def _bound_converter(name: str, dimensions: int) -> Callable[[Any], Any]:
-    """Converter to a number, or a matrix (a vector, of one dimension); infinities may be text, as in JSON."""
-
-    def convert(value: Any) -> Any:
-        try:
-            found = np.array(value.toArray() if hasattr(value, "toArray") else value, float)
-        except ValueError as problem:
-            raise TypeError(f"{name}={value!r} is neither a number nor numbers") from problem
-        if found.ndim > dimensions or np.any(np.isnan(found)):
-            kind = "a matrix, a row a class" if dimensions == 2 else "a vector, a number a class"
-            raise ParamError(f"{name}={value!r}: it must be a number for all, such as 0, or {kind}, without NaN.")
-        if not found.ndim:
-            return float(found)
-        return dense(found) if dimensions == 1 else matrix(np.atleast_2d(found))
-
-    return convert
+def _bound(name: str, dimensions: int, value: Any) -> Any:
+    """A number, or a matrix (a vector, of one dimension); infinities may be text, as in JSON."""
+    try:
+        found = np.array(value.toArray() if hasattr(value, "toArray") else value, float)
+    except ValueError as problem:
+        raise TypeError(f"{name}={value!r} is neither a number nor numbers") from problem
+    if found.ndim > dimensions or np.any(np.isnan(found)):
+        kind = "a matrix, a row a class" if dimensions == 2 else "a vector, a number a class"
+        raise ParamError(f"{name}={value!r}: it must be a number for all, such as 0, or {kind}, without NaN.")
+    if not found.ndim:
+        return float(found)
+    return dense(found) if dimensions == 1 else matrix(np.atleast_2d(found))
 
 
 def _bound_param(name: str, doc: str, dimensions: int) -> Param[Any]:
-    return Param(Params._dummy(), name, f"{doc}, infinite for none.", _bound_converter(name, dimensions))
+    return Param(Params._dummy(), name, f"{doc}, infinite for none.", partial(_bound, name, dimensions))
 
 
 class HasBounds(Params):

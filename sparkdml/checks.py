@@ -1,6 +1,5 @@
 """What is looked at in packed data before a fit: what is refused, and what is warned of."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from sparkdml.columns import offset_of
 from sparkdml.engine.data import Data
 from sparkdml.engine.robust import aggregate_statistics
 from sparkdml.engine.spark_data import SparkData
-from sparkdml.errors import ColumnError, DataError, DataWarning, ParamError, SolverError
+from sparkdml.errors import ColumnError, DataError, DataWarning, ParamError, SolverError, warn
 from sparkdml.optim.aggregation import WEIGHTED_MEAN
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.solvers import Solver
@@ -305,4 +304,4 @@ def settle_infinite(statistics: Statistics, problem: Problem, label: str) -> Pro
 
 def warn_data(message: str) -> None:
     """Warn of data that can be fitted but are probably not what was meant."""
-    warnings.warn(message, DataWarning, stacklevel=3)
+    warn(message, DataWarning)

@@ -1,6 +1,5 @@
 """What is found out about a fit after its end, and the warnings of what a user should know."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +8,7 @@ from sparkdml.blocks.stats import Statistics
 from sparkdml.checks import warn_data
 from sparkdml.engine.data import DEFAULT_READING, Data, Reading
 from sparkdml.engine.minimize import Fit
-from sparkdml.errors import ConvergenceWarning
+from sparkdml.errors import ConvergenceWarning, warn
 from sparkdml.optim.problem import Problem
 from sparkdml.optim.separation import (
     Direction,
@@ -81,10 +80,9 @@ def warn_unconverged(fit: Fit, remedy: str) -> None:
         advice = f"no step lowers the objective any more: rescale the columns, raise regParam, or {remedy}"
     else:
         advice = f"raise maxIter={solver.max_iter}, or {remedy}"
-    warnings.warn(
+    warn(
         f"solver={fit.solver.name!r} stopped after {state.iterations} iterations before it converged{gap}: {advice}.",
         ConvergenceWarning,
-        stacklevel=2,
     )
 
 

@@ -3,6 +3,8 @@
 A message is one sentence or two: what is wrong, where, an example, what to do.
 """
 
+import sys
+import warnings
 from typing import Any
 
 
@@ -83,3 +85,11 @@ class ConvergenceWarning(UserWarning):
 
 class DataWarning(UserWarning):
     """The data can be fitted, but something about them is probably not what was meant."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the caller of this package: the nearest one that is neither in it nor in pyspark."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("sparkdml", "pyspark"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -135,13 +135,24 @@ class LinearModel(Persistable, PredictionModel[Vector]):
     def predict(self, value: Vector) -> float:
         """The prediction for one vector of features, at the offset zero; NaN where a feature is NaN.
 
-        `to_arrays` predicts many.
+        `to_arrays` predicts many. Raises ColumnError where it is no vector of so many numbers.
         """
-        return float(self.to_arrays().predict(_numbers(value)[None])[0])
+        return float(self.to_arrays().predict(self._row(value))[0])
 
     def _margins(self, value: Vector) -> np.ndarray:
         """The margins of one vector of features, at the offset zero, (1, C)."""
-        return self.to_arrays().margins(_numbers(value)[None])
+        return self.to_arrays().margins(self._row(value))
+
+    def _row(self, value: Vector) -> np.ndarray:
+        """One vector of features as a matrix of one row, (1, d)."""
+        numbers, d = _numbers(value), len(self.featureNames)
+        if numbers.shape != (d,):
+            shape = f"the shape {numbers.shape}" if numbers.ndim != 1 else f"{len(numbers)} numbers"
+            raise ColumnError(
+                f"predict takes one vector of {d} numbers, and this has {shape}: of many rows, shape (n, {d}), "
+                "model.to_arrays().predict(X) makes the predictions, and of a DataFrame model.transform(df)."
+            )
+        return numbers[None]
 
     def to_sklearn(self) -> Any:
         """The fitted estimator of scikit-learn that predicts the same; see `sparkdml.sklearn_twin`."""

@@ -1,7 +1,8 @@
 """Params that the estimators share, checked when they are set."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -37,25 +38,18 @@ P = TypeVar("P", bound=Params)
 
 def number(name: str, doc: str, low: float, high: float = math.inf, *, open_low: bool = False) -> Param[float]:
     """A float Param of [low, high], or of (low, high] with `open_low`."""
-    return Param(Params._dummy(), name, doc, _ranged(name, TypeConverters.toFloat, low, high, open_low))
+    return Param(Params._dummy(), name, doc, partial(_within, name, TypeConverters.toFloat, low, high, open_low))
 
 
 def integer(name: str, doc: str, low: int) -> Param[int]:
     """An integer Param of at least `low`."""
-    return Param(Params._dummy(), name, doc, _ranged(name, TypeConverters.toInt, low, math.inf, False))  # type: ignore[arg-type]
+    return Param(Params._dummy(), name, doc, partial(_within, name, TypeConverters.toInt, low, math.inf, False))  # type: ignore[arg-type]
 
 
 def choice(name: str, doc: str, options: Sequence[str]) -> Param[str]:
     """A string Param of which only some values are allowed, in upper or lower case, as in pyspark.ml."""
     spelled = {option.lower(): option for option in options}
-
-    def convert(value: Any) -> str:
-        text = TypeConverters.toString(value)
-        if text.lower() not in spelled:
-            raise ParamError(f"{name}={text!r} is not one of {', '.join(map(repr, options))}.")
-        return spelled[text.lower()]
-
-    return Param(Params._dummy(), name, f"{doc} One of {', '.join(options)}.", convert)
+    return Param(Params._dummy(), name, f"{doc} One of {', '.join(options)}.", partial(_spelled, name, spelled))
 
 
 def flag(name: str, doc: str) -> Param[bool]:
@@ -63,20 +57,27 @@ def flag(name: str, doc: str) -> Param[bool]:
     return Param(Params._dummy(), name, doc, TypeConverters.toBoolean)
 
 
-def _ranged(
-    name: str, convert: Callable[[Any], float], low: float, high: float, open_low: bool
-) -> Callable[[Any], float]:
-    def converted(value: Any) -> float:
-        result = convert(value)
-        if not (low < result if open_low else low <= result) or not result <= high or math.isinf(result):
-            bounds = f"{'above' if open_low else 'at least'} {low:g}" if low > -math.inf else "finite"
-            shown = float(f"{high:g}")  # 1 of the largest number below it
-            bounds += f" and {'below' if shown > high else 'at most'} {shown:g}" if high < math.inf else ""
-            bounds += " and finite" if low > -math.inf and math.isinf(result) else ""
-            raise ParamError(f"{name}={result!r} is out of range: it must be {bounds}.")
-        return result
+# The converters are functions of the module, in a `partial`, so that an estimator can be pickled.
 
-    return converted
+
+def _spelled(name: str, options: Mapping[str, str], value: Any) -> str:
+    """The option that the value names; `options` has them by their names in lower case."""
+    text = TypeConverters.toString(value)
+    if text.lower() not in options:
+        raise ParamError(f"{name}={text!r} is not one of {', '.join(map(repr, options.values()))}.")
+    return options[text.lower()]
+
+
+def _within(name: str, convert: Callable[[Any], float], low: float, high: float, open_low: bool, value: Any) -> float:
+    """The number, which must be in the range."""
+    result = convert(value)
+    if not (low < result if open_low else low <= result) or not result <= high or math.isinf(result):
+        bounds = f"{'above' if open_low else 'at least'} {low:g}" if low > -math.inf else "finite"
+        shown = float(f"{high:g}")  # 1 of the largest number below it
+        bounds += f" and {'below' if shown > high else 'at most'} {shown:g}" if high < math.inf else ""
+        bounds += " and finite" if low > -math.inf and math.isinf(result) else ""
+        raise ParamError(f"{name}={result!r} is out of range: it must be {bounds}.")
+    return result
 
 
 def accessors(cls: type[C]) -> type[C]:

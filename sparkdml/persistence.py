@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -94,6 +95,10 @@ class Reader(MLReader):
         return instance
 
 
+def _unpickled(cls: type, content: Saved) -> Any:
+    return Reader(cls)._made_of(content)
+
+
 class Persistable(MLWritable, MLReadable):
     """Mixin: `write`, `save`, `read`, `load` as in pyspark.ml, in the format of `sparkdml.saved`."""
 
@@ -115,6 +120,18 @@ class Persistable(MLWritable, MLReadable):
         """Load what `save` wrote."""
         loaded: Self = cls.read().load(path)
         return loaded
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what `save` writes: a summary then knows no more of its table than that of a loaded model."""
+        content = _content_of(self)
+        plain = replace(content, values=json.loads(json.dumps(content.values)))
+        return _unpickled, (type(self), plain)
+
+    def __copy__(self) -> Self:
+        """As for a class that says nothing of pickling, on which `Params.copy` counts."""
+        copied = self.__class__.__new__(self.__class__)
+        copied.__dict__.update(self.__dict__)
+        return copied
 
     def _check_loaded(self) -> None:
         """Raise an exception of any kind where Params and content contradict each other."""

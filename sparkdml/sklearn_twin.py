@@ -15,7 +15,7 @@ def sklearn_twin(model: ArrayModel) -> Any:
 
     Where means fill missing features, it is a pipeline of a SimpleImputer and the estimator. The new estimator is
     fitted through scikit-learn's own `fit`, to made-up rows, before it gets the coefficients: so it has whatever
-    scikit-learn's version gives a fitted one.
+    scikit-learn's version gives a fitted one, with the features' names as `feature_names_in_`.
 
     Raises
     ------
@@ -31,9 +31,17 @@ def sklearn_twin(model: ArrayModel) -> Any:
         raise ParamError(_no_twin(f"offsetCol={offset!r}", "load_model(path).predict(X, offset)"))
     estimator = next(TWINS[kind] for kind in type(model).__mro__ if kind in TWINS)(model)
     if model.featureMeans is None:
-        return estimator
+        return _with_names(estimator, model)
     imputer = sklearn.impute.SimpleImputer().fit(model.featureMeans[None])
-    return sklearn.pipeline.make_pipeline(imputer, estimator)
+    # the pipeline has the names of its first step; the estimator gets what that makes, an array
+    return sklearn.pipeline.make_pipeline(_with_names(imputer, model), estimator)
+
+
+def _with_names(fitted: Any, model: ArrayModel) -> Any:
+    """The same, with the features' names where they have any; what is numbered in a vector has none."""
+    if model.featureNames[0] != f"{model.params['featuresCol']}[0]":
+        fitted.feature_names_in_ = np.array(model.featureNames, dtype=object)
+    return fitted
 
 
 def _with_coefficients(estimator: Any, labels: np.ndarray, weights: np.ndarray, intercepts: Any) -> Any:

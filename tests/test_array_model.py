@@ -1,6 +1,8 @@
 """Models that score arrays: the predictions of `transform`, without Spark and without Java."""
 
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,12 @@ import pytest
 from pyspark.sql import SparkSession
 from scipy.sparse import csr_array
 
+import sparkdml
 from sparkdml import load_model
 from sparkdml.classification import LinearSVC, LogisticRegression
-from sparkdml.errors import ColumnError, FormatError, ParamError
+from sparkdml.errors import ColumnError, ConvergenceWarning, DataWarning, FormatError, ParamError
+from sparkdml.files import LocalFiles
+from sparkdml.manifest import dump_manifest
 from sparkdml.regression import LinearRegression, PoissonRegression
 
 NAMES = ["a", "b", "c"]
@@ -64,14 +69,59 @@ def test_scikit_learns_twin_predicts_the_same(fitted: Any, X: np.ndarray) -> Non
         with pytest.raises(ParamError, match="no estimator of scikit-learn predicts with threshold"):
             model.to_sklearn()
         return
-    twin = model.to_sklearn()
-    np.testing.assert_allclose(twin.predict(X), scored["prediction"], rtol=1e-12)
+    twin, frame = model.to_sklearn(), pd.DataFrame(X, columns=NAMES)
+    assert list(twin.feature_names_in_) == NAMES
+    np.testing.assert_allclose(twin.predict(frame), scored["prediction"], rtol=1e-12)
+    with pytest.raises(ValueError, match="feature names should match"):
+        twin.predict(frame[["c", "a", "b"]])
     if "probability" in scored:
         probability = np.array([row.toArray() for row in scored["probability"]])
-        np.testing.assert_allclose(twin.predict_proba(X), probability, atol=1e-15)
+        np.testing.assert_allclose(twin.predict_proba(frame), probability, atol=1e-15)
     if model.featureMeans is not None:
-        holes = np.where(np.median(X) < X, np.nan, X)
+        holes = frame.where(np.median(X) >= X)
         np.testing.assert_allclose(twin.predict(holes), model.to_arrays().predict(holes), rtol=1e-12)
+
+
+def test_a_pickle_holds_what_is_saved(fitted: Any, X: np.ndarray, tmp_path: Path) -> None:
+    model, _ = fitted
+    back = pickle.loads(pickle.dumps(model))
+    model.save(str(tmp_path / "model"))
+    loaded = type(model).load(str(tmp_path / "model"))
+    assert (back.uid, back.featureNames, str(back.summary)) == (loaded.uid, loaded.featureNames, str(loaded.summary))
+    np.testing.assert_array_equal(back.to_arrays().predict(X), loaded.to_arrays().predict(X))
+    assert back.extractParamMap() == loaded.extractParamMap()
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimators_are_pickled_with_their_params(name: str, spark: SparkSession) -> None:
+    estimator = ESTIMATORS[name].copy()
+    estimator.setMaxIter(7)
+    back = pickle.loads(pickle.dumps(estimator))
+    assert (back.uid, back.extractParamMap()) == (estimator.uid, estimator.extractParamMap())
+    with pytest.raises(ParamError):
+        back.setMaxIter(-1)
+
+
+def test_predict_takes_one_vector_and_says_so(fitted: Any, X: np.ndarray) -> None:
+    model, scored = fitted
+    assert model.predict(X[0]) == pytest.approx(scored["prediction"][0])
+    for wrong, said in ((X, r"the shape \(60, 3\)"), (X[0, :2], "2 numbers"), (X[:1, None], r"shape \(1, 1, 3\)")):
+        with pytest.raises(ColumnError, match=rf"one vector of 3 numbers, and this has .*{said}.*to_arrays\(\)"):
+            model.predict(wrong)
+
+
+def test_the_package_lists_what_it_has() -> None:
+    assert {"pack", "load_model", "LocalData", "__version__"} <= set(dir(sparkdml))
+
+
+def test_a_warning_names_the_callers_line(spark: SparkSession, X: np.ndarray) -> None:
+    frame = spark.createDataFrame(pd.DataFrame(X, columns=NAMES).assign(label=X[:, 0], one=1.0))
+    with pytest.warns(ConvergenceWarning) as told:
+        LinearRegression(featuresCols=NAMES, solver="gd", maxIter=1).fit(frame)
+    assert [each.filename for each in told] == [__file__]
+    with pytest.warns(DataWarning) as told:
+        LogisticRegression(featuresCols=NAMES, labelCol="one").fit(frame)
+    assert {each.filename for each in told} == {__file__}
 
 
 def test_pysparks_twin_comes_back(fitted: Any, X: np.ndarray) -> None:
@@ -120,11 +170,12 @@ def test_neither_pyspark_nor_java_is_needed(saved: Path) -> None:
 
 
 def test_a_published_model_is_its_latest_version(saved: Path, tmp_path: Path) -> None:
-    versions = tmp_path / "versions" / "one"
-    versions.mkdir(parents=True)
-    (versions / "model").symlink_to(saved)
+    version = tmp_path / "versions" / "one"
+    shutil.copytree(saved, version / "model")
+    (version / "manifest.json").write_bytes(dump_manifest(LocalFiles(str(version))))
+    (version / "_SUCCESS").touch()
     (tmp_path / "LATEST").write_text("one\n")
-    for path in (tmp_path, versions, saved):
+    for path in (tmp_path, version, version / "model", saved):
         assert load_model(str(path)).predict([[1.0]])[0] == pytest.approx(3.0)
     (tmp_path / "LATEST").write_text("../versions/one")
     with pytest.raises(FormatError, match="LATEST names no version"):

@@ -49,3 +49,11 @@ def test_each_java_and_each_spark_has_its_own(cache: Path, tmp_path: Path, monke
     java.touch(0o755)
     monkeypatch.setenv("JAVA_HOME", str(java.parents[1]))
     assert len({first, second, archive_path()}) == 3
+
+
+def test_help_starts_no_work(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(class_archive, "rehearsed", None)
+    with pytest.raises(SystemExit) as end:
+        class_archive.main(["--help"])
+    assert end.value.code == 0
+    assert "makes it, once for each Java" in capsys.readouterr().out

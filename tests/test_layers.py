@@ -77,6 +77,12 @@ def test_files_and_functions_stay_small(path: Path) -> None:
             assert length(node) - docstring_lines(node, nested=False) < 60, node.name
 
 
+def test_warnings_point_at_the_callers_line() -> None:
+    """Which `errors.warn` finds; `progress` passes them on."""
+    found = [path.name for path in FILES if "warnings.warn(" in path.read_text()]
+    assert found == ["errors.py"]
+
+
 def length(node: ast.AST) -> int:
     return node.end_lineno - node.lineno + 1  # type: ignore[attr-defined, no-any-return]
 

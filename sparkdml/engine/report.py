@@ -1,13 +1,12 @@
 """What the report of a packing tells of the rows: whether they can be fitted, and what to warn of."""
 
-import warnings
 from collections.abc import Sequence
 
 from sparkdml.blocks.columns import Columns
 from sparkdml.blocks.report import Report
 from sparkdml.blocks.violations import FLATTENED
 from sparkdml.engine.unreadable import unreadable_error
-from sparkdml.errors import DataError, DataWarning
+from sparkdml.errors import DataError, DataWarning, warn
 
 EMPTY = "there are no rows to fit: the DataFrame is empty."
 WARN_PARTITION_BYTES = 256 << 20
@@ -31,11 +30,10 @@ def check_report(report: Report, columns: Columns, skip: bool) -> None:
     _warn_flattened(report, columns.feature_names(len(statistics.mean) - 1))
     largest = max(content.nbytes for content in report.contents)
     if largest > WARN_PARTITION_BYTES:
-        warnings.warn(
+        warn(
             f"the largest partition takes {largest >> 20:,} MB, more than {WARN_PARTITION_BYTES >> 20} MB: "
             "a larger numPartitions spreads the work better.",
             DataWarning,
-            stacklevel=4,
         )
 
 
@@ -58,10 +56,9 @@ def _warn_flattened(report: Report, names: Sequence[str]) -> None:
     constant = report.statistics.low[:-1] == report.statistics.high[:-1]
     same = [(name, FLATTENED) for name, each in zip(names, constant, strict=True) if each]
     if lost := [key for key in same if key in report.violations.found]:
-        warnings.warn(
+        warn(
             f"{len(lost)} columns, such as {lost[0][0]!r} about {report.violations.found[lost[0]][1]}, vary by less "
             "than float32 can tell and are constants in what was packed: subtract a constant from them or rescale them "
             "where they are made, or set dtype='float64'.",
             DataWarning,
-            stacklevel=5,
         )

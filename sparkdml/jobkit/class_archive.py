@@ -9,6 +9,7 @@ thousands of classes is most of what Spark does before its first job; in the arc
 Source: JEP 350, Dynamic CDS Archives (2019).
 """
 
+import argparse
 import hashlib
 import os
 import shlex
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyspark
@@ -81,8 +83,12 @@ def rehearsed(*options: str) -> tuple[float, str]:
     return time.perf_counter() - started, done.stdout + done.stderr
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Make the archive, and tell what it brings."""
+    about, _, more = (__doc__ or "").partition("\n\n")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(f"python -m {__spec__.name}", description=about, epilog=more, formatter_class=form)
+    parser.parse_args(argv)
     before, _ = rehearsed("-Xshare:auto")  # as Java does anyway: with an option given, `get_spark` adds no archive
     path = make_archive()
     options = archive_options()
