@@ -7,9 +7,17 @@ import sys
 import warnings
 from typing import Any
 
+from sparkdml.text import printable
+
 
 class SparkdmlError(Exception):
-    """Base of every exception that sparkdml raises on purpose."""
+    """Base of every exception that sparkdml raises on purpose.
+
+    What its message quotes of names and cells may hold anything: control characters stand in it as escapes.
+    """
+
+    def __init__(self, *told: Any) -> None:
+        super().__init__(*(printable(each, "\n") if isinstance(each, str) else each for each in told))
 
 
 class DataError(SparkdmlError, ValueError):
@@ -92,4 +100,4 @@ def warn(message: str, category: type[Warning]) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("sparkdml", "pyspark"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(printable(message, "\n"), category, stacklevel=level)

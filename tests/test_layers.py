@@ -16,7 +16,7 @@ SHARED |= {"persistence", "bounds", "linalg", "columns", "given", "assembly", "t
 FAMILIES = {"regression", "classification"}
 FACE = SHARED | FAMILIES | {"datasets"}
 BELOW = {
-    "errors": set(),
+    "errors": {"text"},
     "arrays": {"errors"},
     "files": {"errors", "arrays"},
     "model_content": {"arrays"},

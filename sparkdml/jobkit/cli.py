@@ -14,8 +14,9 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from sparkdml.errors import SparkdmlError
 from sparkdml.jobkit.config import key_of, resolve
 from sparkdml.jobkit.failures import BUG, Terminated, UsageError, exit_code, sentence
-from sparkdml.jobkit.progress import LOG_FORMATS, job_logging, log, set_format
-from sparkdml.text import align
+from sparkdml.jobkit.progress import LOG_FORMATS, job_logging, log, say, set_format
+from sparkdml.jobkit.secrets import hidden, hidden_result, learn, masked, masked_options
+from sparkdml.text import align, printable
 
 
 class JobParser(argparse.ArgumentParser):
@@ -64,15 +65,17 @@ def run_job(parser: JobParser, job: Callable[[argparse.Namespace], dict[str, Any
     """
     with job_logging() as handler:
         try:
+            learn([])
             options, sources = resolve(parser, argv)
+            learn(getattr(options, "read_option", None) or [])
             set_format(handler, options.log_format)
             result, code = _print_config(parser, options, sources) if options.print_config else job(options), 0
         except (Exception, KeyboardInterrupt, Terminated) as failure:
             code = exit_code(failure)
-            result = {"status": "failed", "code": code, "error": sentence(failure)}
+            result = {"status": "failed", "code": code, "error": printable(hidden(sentence(failure)))}
             context = {"code": str(code), "class": type(failure).__name__}
             log.error("%s", result["error"], exc_info=code == BUG, extra={"context": context})
-        print(json_line(result), flush=True)
+        print(json_line(hidden_result(finite(result))), flush=True)
     return code
 
 
@@ -84,9 +87,10 @@ def _print_config(parser: JobParser, options: argparse.Namespace, sources: dict[
         if action.dest in ("help", "print_config", "config"):
             continue
         value = getattr(options, action.dest, parser.params.get(action.dest))
+        value = masked_options(value) if action.dest == "read_option" and value else masked(value)
         values[key_of(action)] = value
         rows.append([key_of(action), json.dumps(value, default=str), sources.get(action.dest, "default")])
-    print(align(rows))
+    say(align(rows))
     return {"status": "config", "config": json.loads(json.dumps(finite(values), default=str))}
 
 
@@ -134,7 +138,7 @@ def json_line(value: dict[str, Any]) -> str:
     >>> json_line({"rmse": 1.5, "r2adj": float("nan")})
     '{"rmse": 1.5, "r2adj": null}'
     """
-    return json.dumps(finite(value), allow_nan=False)
+    return json.dumps(finite(value), allow_nan=False).replace("\x7f", "\\u007f")  # the control character JSON leaves
 
 
 def finite(value: Any) -> Any:

@@ -14,9 +14,11 @@ from sparkdml.jobkit.cli import JobParser, add_running_flags, finite, json_line,
 from sparkdml.jobkit.failures import UsageError
 from sparkdml.jobkit.models import SavedModel
 from sparkdml.jobkit.predicting import add_model_flags, load_and_read
+from sparkdml.jobkit.progress import say
 from sparkdml.jobkit.publish import publishing
 from sparkdml.jobkit.replacing import check_free, replaced_directory
 from sparkdml.jobkit.scoring import check_tally, missing_features, scored, tally
+from sparkdml.jobkit.secrets import masked
 from sparkdml.jobkit.session import get_spark, start_workers
 from sparkdml.jobkit.signals import orderly_end
 from sparkdml.jobkit.tables import add_table_flags, dated, read_paths
@@ -95,13 +97,14 @@ def _evaluate(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any
     columns = {"labelCol": label, "weightCol": weight, **names}
     summary, counts, predictions = _measure(saved, table, names, columns, options.handle_invalid == "skip")
     result = {"metrics": finite(summary.metrics()), **counts}
-    print(align([["Metric", "Value"], *([name, f"{value:.6g}"] for name, value in summary.metrics().items())]))
-    print(f"\nRows: {counts['rows']:,}   skipped: {counts['rows_skipped']:,}")
+    say(align([["Metric", "Value"], *([name, f"{value:.6g}"] for name, value in summary.metrics().items())]))
+    say(f"\nRows: {counts['rows']:,}   skipped: {counts['rows_skipped']:,}")
     if path:
         with replaced_directory(storage, path, options.overwrite, *kept) as directory:
             pictures = plots.pictures(summary, predictions) if options.plots else {}
             with publishing(path):
-                for name, content in {**pictures, METRICS: json_line({**told, **result}).encode() + b"\n"}.items():
+                report = json_line(masked({**told, **result})).encode() + b"\n"
+                for name, content in {**pictures, METRICS: report}.items():
                     storage.write(f"{directory}/{name}", content)
     status = "published" if path else "evaluated"
     return {"status": status, **told, **result, "seconds": round(time.perf_counter() - start, 3)}

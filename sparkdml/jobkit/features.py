@@ -199,9 +199,10 @@ def _is_number(name: str) -> Column:
 def _vanishing(name: str, cells: int, numbers: int, examples: Sequence[str], form: str) -> str:
     """What is said of one such column.
 
-    >>> print(_vanishing("price", 1200, 1199, ["NA"], "csv").replace(": ", ":\\n"))
+    >>> print(_vanishing("price", 1200, 1199, ["NA"], "csv").replace(": ", ":\\n").replace(" (--l", "\\n(--l"))
     column 'price' is text, though 1,199 of its 1,200 cells are numbers:
-    'NA' is not; read it as a missing value (--read-option nullValue=NA), or train without the column (--leave-out price)
+    'NA' is not; read it as a missing value (--read-option nullValue=NA), or train without the column
+    (--leave-out price)
     """
     shown = ", ".join(map(repr, examples[:_CELLS])) + " and others" * (len(examples) > _CELLS)
     alone = len(examples) == 1

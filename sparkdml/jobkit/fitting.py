@@ -20,6 +20,7 @@ from sparkdml.jobkit.categories import (
 )
 from sparkdml.jobkit.cli import finite
 from sparkdml.jobkit.failures import NotConvergedError
+from sparkdml.jobkit.progress import say
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def fit(estimator: Any, table: DataFrame, options: argparse.Namespace) -> Fitted
     # rows that are drawn to validate are marked in no table: the fit tells little then, and all rows tell the rest
     drawn = estimator.isDefined("validationFraction")
     metrics = finite((model.evaluate(rows) if drawn else model.summary).metrics())
-    print(model.summary)
+    say(str(model.summary))
     if options.categorical:
-        print(f"Reference levels, whose coefficients are zero: {', '.join(references(saved))}")
+        say(f"Reference levels, whose coefficients are zero: {', '.join(references(saved))}")
     if options.require_convergence and not model.summary.converged:
         raise NotConvergedError(
             f"The solver stopped after {model.summary.passes} passes without converging "

@@ -11,6 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
+from sparkdml.jobkit.secrets import masked
 from sparkdml.jobkit.session import package_sources
 from sparkdml.model import LinearModel
 from sparkdml.storage import Storage
@@ -61,8 +62,8 @@ def model_digest(model: LinearModel) -> str:
 
 
 def input_fingerprint(storage: Storage, table: DataFrame) -> list[dict[str, Any]]:
-    """Path, length and modification time of each file that `table` reads, in the order of the paths."""
-    return [storage.fingerprint(uri) for uri in sorted(table.inputFiles())]
+    """Path, length and modification time of each file that `table` reads, in the order of the paths; no secrets."""
+    return [masked(storage.fingerprint(uri)) for uri in sorted(table.inputFiles())]
 
 
 def version_name(key: str, started: datetime, logical_date: date | None) -> str:

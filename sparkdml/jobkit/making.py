@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from sparkdml.datasets import LABEL, Recipe, Truth, make_table, partition_rows, truth
 from sparkdml.jobkit.cli import JobParser, add_running_flags, run_job
 from sparkdml.jobkit.failures import UsageError
-from sparkdml.jobkit.progress import log
+from sparkdml.jobkit.progress import log, say
 from sparkdml.jobkit.publish import SUCCESS, publishing
 from sparkdml.jobkit.replacing import check_free, recover_directory, replaced_directory
 from sparkdml.jobkit.session import get_spark
@@ -99,7 +99,7 @@ def _make(spark: SparkSession, recipe: Recipe, options: argparse.Namespace) -> d
     status = "published"
     recover_directory(storage, path)
     if not options.overwrite and _is_made(storage, path, record):
-        print(f"This table is in {path} already; nothing was done again.")
+        say(f"This table is in {path} already; nothing was done again.")
     elif options.dry_run:
         check_free(storage, path, options.overwrite)
         status = "checked"
@@ -110,7 +110,7 @@ def _make(spark: SparkSession, recipe: Recipe, options: argparse.Namespace) -> d
             mean = _write(make_table(spark, recipe), directory, options.format)
             with publishing(path):
                 storage.write(f"{directory}/{COEFFICIENTS}", json.dumps(record, indent=1).encode() + b"\n")
-        print(_report(recipe, model, partitions, _size(storage, path), mean))
+        say(_report(recipe, model, partitions, _size(storage, path), mean))
     return {
         "status": status,
         "output": path,

@@ -13,10 +13,11 @@ from sparkdml.jobkit.cli import JobParser, add_running_flags, run_job
 from sparkdml.jobkit.failures import UsageError
 from sparkdml.jobkit.identity import code_digest, input_fingerprint, run_key, versions
 from sparkdml.jobkit.models import SavedModel, load_saved
-from sparkdml.jobkit.progress import log
+from sparkdml.jobkit.progress import log, say
 from sparkdml.jobkit.publish import SUCCESS, publishing
 from sparkdml.jobkit.replacing import check_free, recover_directory, replaced_directory
 from sparkdml.jobkit.scoring import check_table, check_tally, scored, tally
+from sparkdml.jobkit.secrets import masked
 from sparkdml.jobkit.session import get_spark
 from sparkdml.jobkit.signals import orderly_end
 from sparkdml.jobkit.tables import add_table_flags, dated, decisive_options, read_paths, read_table
@@ -104,7 +105,7 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
     kept = read_paths(table, options), [options.model, saved.path]
     recover_directory(storage, path)
     if counts := _find(storage, path, record["run_key"]):
-        print(f"This run is in {path} already; nothing was done again.")
+        say(f"This run is in {path} already; nothing was done again.")
         return {"status": "published", **told, **counts, "seconds": round(time.perf_counter() - start, 3)}
     if options.dry_run:
         check_free(storage, path, options.overwrite, *kept)
@@ -113,7 +114,7 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
         counts = _write(saved, scored(saved, table, names), names, directory, options.output_format)
         with publishing(path):
             storage.write(f"{directory}/{RUN}", json.dumps({**record, **counts}, indent=1).encode() + b"\n")
-    print(f"{counts['rows']:,} rows scored, {counts['rows_null']:,} of them without a prediction, in {path}.")
+    say(f"{counts['rows']:,} rows scored, {counts['rows_null']:,} of them without a prediction, in {path}.")
     return {"status": "published", **told, **counts, "seconds": round(time.perf_counter() - start, 3)}
 
 
@@ -172,7 +173,7 @@ def _record(storage: Storage, saved: SavedModel, table: DataFrame, options: argp
     inputs = input_fingerprint(storage, table)
     return {
         "run_key": run_key(configuration, inputs, options.logical_date),
-        "model": saved.path,
+        "model": masked(saved.path),
         "version": saved.version,
         "configuration": configuration,
         "input": inputs,

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pyspark.logger.logger import JSONFormatter, PySparkLogger
 
 from sparkdml.errors import ConvergenceWarning, DataWarning
+from sparkdml.jobkit.secrets import hidden
+from sparkdml.text import printable
 
 LOG_FORMATS = ("auto", "text", "json")
 # pyspark's own, for failures that the job tells in its way.
@@ -42,15 +44,27 @@ def job_logging() -> Iterator[logging.Handler]:
 def set_format(handler: logging.Handler, name: str) -> None:
     """Lines for a person (``text``), JSON lines (``json``), or by whether stderr is a terminal (``auto``)."""
     text = name == "text" or (name == "auto" and sys.stderr.isatty())
-    handler.setFormatter(_LineFormatter() if text else JSONFormatter())
+    handler.setFormatter(_LineFormatter() if text else _JSONFormatter())
+
+
+def say(text: str) -> None:
+    """Print a result for a person: without secrets, control characters as escapes."""
+    print(printable(hidden(text), "\n"))
 
 
 class _LineFormatter(logging.Formatter):
-    """The message alone; ``warning:`` or ``error:`` before what is one."""
+    """The message alone, as `say` has it; ``warning:`` or ``error:`` before what is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable(hidden(super().format(record)), "\n\t")
         return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
+class _JSONFormatter(JSONFormatter):
+    """JSON lines without secrets; JSON escapes control characters itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hidden(super().format(record))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from sparkdml.errors import DataError
 from sparkdml.jobkit.failures import InputMissingError, UsageError, spark_condition
+from sparkdml.jobkit.secrets import masked, masked_options
 
 FORMATS = ("parquet", "csv", "json", "orc", "libsvm", "table")
 _SUFFIXES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".orc": "orc", ".libsvm": "libsvm"}
@@ -70,8 +71,12 @@ def add_table_flags(group: Any, default: str | None = None) -> None:
 
 
 def decisive_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_table_flags` that decide which rows come of the files, for the record of a run."""
-    return {name: getattr(options, name) for name in _DECISIVE}
+    """The options of `add_table_flags` that decide which rows come of the files, for the record of a run.
+
+    Secrets are masked, so that a new password makes no new run.
+    """
+    found = {name: masked(getattr(options, name)) for name in _DECISIVE}
+    return found if options.read_option is None else {**found, "read_option": masked_options(options.read_option)}
 
 
 def dated(path: str, day: date | None) -> str:

@@ -25,8 +25,9 @@ from sparkdml.jobkit.identity import (
     versions,
 )
 from sparkdml.jobkit.models import load_saved
-from sparkdml.jobkit.progress import log
+from sparkdml.jobkit.progress import log, say
 from sparkdml.jobkit.publish import Output
+from sparkdml.jobkit.secrets import masked
 from sparkdml.jobkit.session import get_spark, start_workers
 from sparkdml.jobkit.signals import orderly_end
 from sparkdml.jobkit.tables import add_table_flags, chosen_rows, decisive_options, read_files
@@ -189,7 +190,7 @@ def _train_once(
         record = {**record, "started": started.isoformat(), **fitted.measured}
         latest = _publish(output, version, fitted, record, options.make_latest)
     else:
-        print(f"This run is published already, as {output.directory(version)}; nothing was done again.")
+        say(f"This run is published already, as {output.directory(version)}; nothing was done again.")
         latest = output.point(version, options.make_latest)  # its first run may have been killed just before this
     if not latest:
         level = logging.INFO if options.logical_date is not None else logging.WARNING
@@ -241,7 +242,7 @@ def _initial_model(estimator: Any, options: argparse.Namespace) -> dict[str, str
     """The path of the model that training starts from, and the digest of what is there now."""
     if options.initial_model is None:
         return None
-    return {"path": options.initial_model, "sha256": model_digest(estimator.getInitialModel())}
+    return {"path": masked(options.initial_model), "sha256": model_digest(estimator.getInitialModel())}
 
 
 def _result(
