@@ -17,7 +17,7 @@ from sparkdml.errors import DataError
 from sparkdml.jobkit.cli import JobParser
 from sparkdml.jobkit.config import resolve
 from sparkdml.jobkit.failures import InputMissingError, UsageError, exit_code
-from sparkdml.jobkit.tables import add_table_flags, decisive_options, read_table
+from sparkdml.jobkit.tables import add_table_flags, chosen_rows, decisive_options, read_files
 
 Read = Callable[..., DataFrame]
 
@@ -30,7 +30,7 @@ def parsed(*argv: object) -> argparse.Namespace:
 
 @pytest.fixture
 def read(spark: SparkSession) -> Read:
-    return lambda *argv: read_table(spark, parsed(*argv))
+    return lambda *argv: chosen_rows(read_files(spark, parsed(*argv)), parsed(*argv))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, IntegralType, StringType, StructType
 
-from sparkdml.blocks.schema import Fields, quoted
+from sparkdml.blocks.schema import Fields, Problems, quoted
 from sparkdml.errors import ColumnError, ColumnTypeError, DataError
 
 HANDLE_UNSEEN = ("error", "skip", "keep")
@@ -27,18 +27,20 @@ ENCODED = f"{PREFIX}features"
 
 def check_categories(schema: StructType, names: Sequence[str], others: Sequence[str | None]) -> None:
     """Refuse columns that cannot be categories; raises ColumnError or ColumnTypeError."""
-    fields, named, taken = Fields(schema), Counter(names), set(others)
+    fields, named, taken, problems = Fields(schema), Counter(names), set(others), Problems()
     for name in names:
-        kind = fields.type_of(name)
-        if not isinstance(kind, StringType | BooleanType | IntegralType):
-            raise ColumnTypeError(
-                f"the categorical column {name!r} is of type {kind.simpleString()}: it must be of strings, integers or "
-                "booleans; cast it to a string, or give it among the numeric features."
-            )
-        if name in taken or named[name] > 1:
-            raise ColumnError(f"the categorical column {name!r} is named twice: name each column once.")
-        if set(name) & set(".`"):
-            raise ColumnError(f"the categorical column {name!r} has a dot or a backtick in its name: rename it.")
+        with problems.noted():
+            kind = fields.type_of(name)
+            if not isinstance(kind, StringType | BooleanType | IntegralType):
+                raise ColumnTypeError(
+                    f"the categorical column {name!r} is of type {kind.simpleString()}: it must be of strings, "
+                    "integers or booleans; make text of it with --with-column, or give it among the numeric features."
+                )
+            if name in taken or named[name] > 1:
+                raise ColumnError(f"the categorical column {name!r} is named twice: name each column once.")
+            if set(name) & set(".`"):
+                raise ColumnError(f"the categorical column {name!r} has a dot or a backtick in its name: rename it.")
+    problems.tell()
 
 
 def fit_encoders(table: DataFrame, numeric: Sequence[str], categorical: Sequence[str], unseen: str) -> PipelineModel:

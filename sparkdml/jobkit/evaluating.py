@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, Observation, SparkSession
 
-from sparkdml.blocks.schema import quoted, resolve_roles
+from sparkdml.blocks.schema import quoted
 from sparkdml.jobkit import plots
 from sparkdml.jobkit.cli import JobParser, add_running_flags, finite, json_line, run_job
 from sparkdml.jobkit.failures import UsageError
@@ -82,19 +82,15 @@ def _evaluate(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any
     """Check everything that can be checked, score, measure, print; with an output write. Returns the result."""
     start = time.perf_counter()
     storage = Storage(spark)
-    saved, table, names = load_and_read(spark, storage, options)
-    model = saved.model
-    weight = options.weight or (model.getOrDefault("weightCol") if model.isDefined("weightCol") else None)
-    label = options.label or model.getOrDefault("labelCol")
-    resolve_roles(table.schema, label, weight)
+    saved, table, names, roles = load_and_read(spark, storage, options, ("labelCol", "weightCol"))
     path = dated(options.output, options.logical_date).rstrip("/") or "/" if options.output else None
     kept = read_paths(table, options), [options.model, saved.path]
     if path:
         check_free(storage, path, options.overwrite, *kept)
     told: dict[str, Any] = {"model": saved.path, "version": saved.version, "output": path}
     if options.dry_run:
-        return {"status": "checked", **told, "label": label, "weight": weight}
-    columns = {"labelCol": label, "weightCol": weight, **names}
+        return {"status": "checked", **told, "label": roles["labelCol"], "weight": roles["weightCol"]}
+    columns = {**roles, **names}
     summary, counts, predictions = _measure(saved, table, names, columns, options.handle_invalid == "skip")
     result = {"metrics": finite(summary.metrics()), **counts}
     say(align([["Metric", "Value"], *([name, f"{value:.6g}"] for name, value in summary.metrics().items())]))

@@ -16,11 +16,12 @@ from sparkdml.jobkit.models import SavedModel, load_saved
 from sparkdml.jobkit.progress import log, say
 from sparkdml.jobkit.publish import SUCCESS, publishing
 from sparkdml.jobkit.replacing import check_free, recover_directory, replaced_directory
-from sparkdml.jobkit.scoring import check_table, check_tally, scored, tally
+from sparkdml.jobkit.run_columns import add_run_columns, check_run_columns, run_columns
+from sparkdml.jobkit.scoring import check_table, check_tally, needed_columns, scored, tally
 from sparkdml.jobkit.secrets import masked
 from sparkdml.jobkit.session import get_spark
 from sparkdml.jobkit.signals import orderly_end
-from sparkdml.jobkit.tables import add_table_flags, dated, decisive_options, read_paths, read_table
+from sparkdml.jobkit.tables import add_table_flags, chosen_rows, dated, decisive_options, read_files, read_paths
 from sparkdml.storage import Storage
 
 FORMATS = ("parquet", "csv")
@@ -55,6 +56,12 @@ def add_model_flags(parser: JobParser) -> None:
         required=True,
         metavar="DIR",
         help="the output of a training job, whose latest version is taken, one version of it, or a saved model",
+    )
+    group.add_argument(
+        "--columns-from-run",
+        action="store_true",
+        help="compute the columns that training computed by --with-column, as run.json of the model has them: full "
+        "SQL, from the model's directory (default: where such a column lacks, its flag is named)",
     )
     group.add_argument("--prediction-col", metavar="COLUMN", help="name of the predictions (default: as in training)")
     group.add_argument(
@@ -97,7 +104,7 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
     """Check everything that can be checked, then score and write, unless this very run did so already."""
     start = time.perf_counter()
     storage, path = Storage(spark), dated(options.output, options.logical_date).rstrip("/") or "/"
-    saved, table, names = load_and_read(spark, storage, options)
+    saved, table, names, _ = load_and_read(spark, storage, options)
     if options.output_format == "csv":
         _check_csv(table)
     record = _record(storage, saved, table, options)
@@ -119,15 +126,27 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
 
 
 def load_and_read(
-    spark: SparkSession, storage: Storage, options: argparse.Namespace
-) -> tuple[SavedModel, DataFrame, dict[str, str]]:
-    """The model, a table that it fits, and the names of the columns that scoring adds, by the model's Params."""
+    spark: SparkSession, storage: Storage, options: argparse.Namespace, roles: Sequence[str] = ()
+) -> tuple[SavedModel, DataFrame, dict[str, str], dict[str, str | None]]:
+    """The model, a table that it fits, the names of the columns that scoring adds, and the columns of the `roles`.
+
+    The last two are by the model's Params. The roles, such as ``labelCol``, are as the options say, or as trained.
+    """
     saved = load_saved(storage, options.model)
-    size = {"numFeatures": str(saved.model.numFeatures)} if not saved.encoders else {}  # libsvm would count them
-    table = read_table(spark, options, **size)
+    model, found = saved.model, run_columns(storage, saved)
+    size = {"numFeatures": str(model.numFeatures)} if not saved.encoders else {}  # libsvm would count them
+    table = read_files(spark, options, **size)
+    trained = {role: model.getOrDefault(role) if model.isDefined(role) else None for role in ("labelCol", "weightCol")}
+    columns = {role: getattr(options, role.removesuffix("Col")) or trained[role] for role in roles}
+    needed = [*needed_columns(saved), *filter(None, columns.values())]
+    without = [name for name in trained.values() if name and name not in needed]
+    if options.columns_from_run:
+        table = add_run_columns(table, found, without, saved.path)
+    table = chosen_rows(table, options)
+    check_run_columns(found, table.schema, needed, without, options)
     names = _output_names(saved, options)
-    check_table(saved, table.schema, names)
-    return saved, table, names
+    check_table(saved, table.schema, names, columns)
+    return saved, table, names, columns
 
 
 def _output_names(saved: SavedModel, options: argparse.Namespace) -> dict[str, str]:
@@ -169,6 +188,7 @@ def _record(storage: Storage, saved: SavedModel, table: DataFrame, options: argp
         "probability_col": options.probability_col,
         "raw_prediction_col": options.raw_prediction_col,
         "output_format": options.output_format,
+        "columns_from_run": options.columns_from_run,
     }
     inputs = input_fingerprint(storage, table)
     return {

@@ -3,18 +3,22 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import and_
+from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructType
 
-from sparkdml.blocks.schema import quoted, require_numeric, resolve_features
+from sparkdml.blocks.schema import Fields, Problems, quoted, require_numeric, resolve_features, resolve_roles
 from sparkdml.columns import offset_of
 from sparkdml.errors import ColumnError, DataError
 from sparkdml.jobkit.categories import PREFIX, check_categories, is_known, known_levels, told_missing
 from sparkdml.jobkit.models import SavedModel
 
+EMPTY: Mapping[str, str | None] = MappingProxyType({})
+# What a user of a job can do with a column that is not numeric; see `sparkdml.blocks.schema.ADVICE`.
+ADVICE = {"": "make a number of it with --with-column"}
 _KEPT = f"{PREFIX}kept_"
 _SCORABLE = f"{PREFIX}scorable"
 
@@ -27,29 +31,49 @@ def feature_columns(saved: SavedModel) -> str | list[str]:
     return [name for name in saved.model.featureNames if name not in encoded]
 
 
-def check_table(saved: SavedModel, schema: StructType, names: Mapping[str, str]) -> None:
+def needed_columns(saved: SavedModel) -> list[str]:
+    """All columns that the model reads from a table: features, categories and offset."""
+    features, offset = feature_columns(saved), offset_of(saved.model)
+    names = [*([features] if isinstance(features, str) else features), *(n for n, _, _ in known_levels(saved.encoders))]
+    return [*names, offset] if offset else names
+
+
+def check_table(
+    saved: SavedModel, schema: StructType, names: Mapping[str, str], roles: Mapping[str, str | None] = EMPTY
+) -> None:
     """Refuse a table that the model does not fit, by names, types and order of its columns, before a row is read.
+
+    `roles` are the columns of label and weight, by the Params that name them, where these are needed.
 
     Raises
     ------
     ColumnError, ColumnTypeError
         A column is missing or of another type; a vector has other features, or in another order; a column has the
-        name that the predictions get.
+        name that the predictions get. All of them are told in one error.
     """
-    features = feature_columns(saved)
-    if features:  # else all of them are categories
-        columns = resolve_features(schema, features)
-        if columns.kind == "vector" and columns.names is not None:
-            _check_names(columns.names, saved.model.featureNames, columns.features[0])
-    if offset := offset_of(saved.model):
-        require_numeric(schema, offset, "the offset column")
-    check_categories(schema, [name for name, _, _ in known_levels(saved.encoders)], [])
+    fields, problems = Fields(schema, ADVICE), Problems()
+    with problems.noted():
+        if features := feature_columns(saved):  # else all of them are categories
+            columns = resolve_features(fields, features)
+            if columns.kind == "vector" and columns.names is not None:
+                _check_names(columns.names, saved.model.featureNames, columns.features[0])
+    with problems.noted():
+        if offset := offset_of(saved.model):
+            require_numeric(fields, offset, "the offset column")
+    with problems.noted():
+        if roles:
+            resolve_roles(fields, str(roles["labelCol"]), roles["weightCol"])
+    with problems.noted():
+        check_categories(schema, [name for name, _, _ in known_levels(saved.encoders)], [])
     for output, name in names.items():
-        if name in schema.names:
-            flag = f"--{output.removesuffix('Col')}-col"
-            raise ColumnError(f"the table has a column {name!r} already: choose another name with {flag}.")
-    if taken := [name for name in schema.names if name.startswith(PREFIX)]:
-        raise ColumnError(f"the table has a column {taken[0]!r}; names that begin so are taken: rename it.")
+        with problems.noted():
+            if name in schema.names:
+                flag = f"--{output.removesuffix('Col')}-col"
+                raise ColumnError(f"the table has a column {name!r} already: choose another name with {flag}.")
+    with problems.noted():
+        if taken := [name for name in schema.names if name.startswith(PREFIX)]:
+            raise ColumnError(f"the table has a column {taken[0]!r}; names that begin so are taken: rename it.")
+    problems.tell()
 
 
 def scored(saved: SavedModel, table: DataFrame, names: Mapping[str, str], whole: bool = False) -> DataFrame:
@@ -99,9 +123,7 @@ def check_tally(saved: SavedModel, counts: Mapping[str, Any]) -> None:
 
 def missing_features(saved: SavedModel, table: DataFrame) -> DataError:
     """The error for rows without a prediction: what is missing of features and offset, how often; one job."""
-    features, offset = feature_columns(saved), offset_of(saved.model)
-    names = [*([features] if isinstance(features, str) else features), *(n for n, _, _ in known_levels(saved.encoders))]
-    names += [offset] if offset else []
+    names = needed_columns(saved)
     kinds = {field.name: field.dataType for field in table.schema.fields}
     counts = table.agg(*[F.count_if(_missing(name, kinds[name])).alias(f"c{i}") for i, name in enumerate(names)])
     found = {name: count for name, count in zip(names, counts.collect()[0], strict=True) if count}

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import PurePosixPath
@@ -54,7 +54,8 @@ def add_table_flags(group: Any, default: str | None = None) -> None:
         action="extend",
         type=_assignment,
         metavar="NAME=SQL",
-        help="a column to compute from the others, such as log_price=ln(price); in the order given",
+        help="a column to compute from the others, such as log_price=ln(price); in the order given. It is full SQL, as "
+        "is --where: it can call Java (reflect) and read files (subqueries), so take it from nobody you do not trust",
     )
     group.add_argument("--where", metavar="SQL", help="only the rows for which this holds, such as 'price > 0'")
     group.add_argument("--deduplicate", action="store_true", help="rows that are equal count once (default: off)")
@@ -92,21 +93,16 @@ def dated(path: str, day: date | None) -> str:
     return path.replace("{date}", day.isoformat())
 
 
-def read_table(spark: SparkSession, options: argparse.Namespace, **reading: str) -> DataFrame:
-    """The table that the options of `add_table_flags` describe; only the schema is read yet (csv: and once the rows).
+def read_files(spark: SparkSession, options: argparse.Namespace, **reading: str) -> DataFrame:
+    """All rows of the files that the options name; only the schema is read yet, of csv once all rows.
 
     `reading` are options of Spark's reader that the caller knows, under those of the command line.
 
     Raises
     ------
     InputMissingError, DataError, UsageError
-        Nothing is there; not of this format; formats are mixed, or an expression is wrong.
+        Nothing is there; not of this format; formats are mixed.
     """
-    return chosen_rows(read_files(spark, options, **reading), options)
-
-
-def read_files(spark: SparkSession, options: argparse.Namespace, **reading: str) -> DataFrame:
-    """What the files hold, all rows of it; see `read_table`."""
     paths = [dated(path, options.logical_date) for path in options.input]
     form = format_of(options)
     with _read_failures(paths):
@@ -117,16 +113,25 @@ def read_files(spark: SparkSession, options: argparse.Namespace, **reading: str)
 
 
 def chosen_rows(table: DataFrame, options: argparse.Namespace) -> DataFrame:
-    """The rows of a table that the options choose, with the columns that they compute; lazily."""
-    for name, expression in options.with_column or ():
-        with _expression(f"--with-column {name}={expression}"):
-            table = table.withColumn(name, F.expr(expression))
+    """The rows of a table that the options choose, with the columns that they compute; lazily.
+
+    Raises UsageError where an expression is wrong.
+    """
+    table = with_columns(table, options.with_column or (), "--with-column ")
     if options.where is not None:
         with _expression(f"--where {options.where}"):
             table = table.where(options.where)
     if options.deduplicate:
         table = table.dropDuplicates()
     return table if options.sample is None else table.sample(options.sample, options.seed)
+
+
+def with_columns(table: DataFrame, columns: Iterable[tuple[str, str]], flag: str) -> DataFrame:
+    """The table with columns of these names and SQL, in the order given; UsageError where one is wrong."""
+    for name, expression in columns:
+        with _expression(f"{flag}{name}={expression}"):
+            table = table.withColumn(name, F.expr(expression))
+    return table
 
 
 def format_of(options: argparse.Namespace) -> str:
