@@ -1,6 +1,7 @@
 """The command line of a job: flags from an estimator's Params, exit codes, the result as a line of JSON."""
 
 import argparse
+import difflib
 import json
 import math
 import re
@@ -31,8 +32,15 @@ class JobParser(argparse.ArgumentParser):
         self.params: dict[str, Any] = {}
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse for each wrong command line."""
-        raise UsageError(f"{message} (see --help)")
+        """Called by argparse for each wrong command line; a flag that is unknown is told with the nearest one."""
+        unknown = re.findall(r"--[\w-]+", message.partition("unrecognized arguments: ")[2])
+        near = [each for flag in unknown if (each := self._nearest(flag))]
+        hint = f": did you mean {' and '.join(near)}?" if near else ""
+        raise UsageError(f"{message}{hint} (see --help)")
+
+    def _nearest(self, flag: str) -> str | None:
+        known = [each for action in self._actions for each in action.option_strings]
+        return next(iter(difflib.get_close_matches(flag, known, 1, 0.6)), None)
 
 
 def add_running_flags(parser: JobParser) -> None:
@@ -40,6 +48,7 @@ def add_running_flags(parser: JobParser) -> None:
     running = parser.add_argument_group("running")
     running.add_argument(
         "--config",
+        type=given_path,
         metavar="FILE",
         help="options as a TOML file, a line each: reg-param = 0.1. Flags come before environment variables "
         "(SPARKDML_REG_PARAM=0.1), these before the file, the file before the defaults",
@@ -130,6 +139,13 @@ def names(text: str) -> list[str]:
     if not all(found):
         raise argparse.ArgumentTypeError(f"an empty name in {text!r}")
     return found
+
+
+def given_path(text: str) -> str:
+    """A path of a file or directory, which is not empty: the type of the flags that take one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
 
 
 def json_line(value: dict[str, Any]) -> str:

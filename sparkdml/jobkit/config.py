@@ -116,6 +116,8 @@ def _read_file(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
         raise ConfigError(f"--config {path} cannot be read: {problem.strerror}.") from problem
     except ValueError as problem:
         raise ConfigError(f"--config {path} is not TOML: {problem}.") from problem
+    except RecursionError as problem:
+        raise ConfigError(f"--config {path} is nested too deeply: options stand at the top, a line each.") from problem
     known = {key_of(action): action for action in _options(parser) if action.dest != "config"}
     tokens = []
     for key, value in content.items():

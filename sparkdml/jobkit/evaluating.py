@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 
 from sparkdml.blocks.schema import quoted
 from sparkdml.jobkit import plots
-from sparkdml.jobkit.cli import JobParser, add_running_flags, finite, json_line, run_job
+from sparkdml.jobkit.cli import JobParser, add_running_flags, finite, given_path, json_line, run_job
 from sparkdml.jobkit.failures import UsageError
 from sparkdml.jobkit.models import SavedModel
 from sparkdml.jobkit.predicting import add_model_flags, load_and_read
@@ -62,6 +62,7 @@ def _parser() -> JobParser:
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output",
+        type=given_path,
         metavar="DIR",
         help=f"directory for {METRICS} and the pictures; {{date}} is the logical date (default: nothing is written)",
     )

@@ -21,6 +21,7 @@ from pyspark.errors import PySparkException
 
 from sparkdml.engine.failures import explanation
 from sparkdml.engine.unreadable import causes
+from sparkdml.engine.workers import raised_in_worker
 from sparkdml.errors import (
     ColumnError,
     ColumnTypeError,
@@ -67,7 +68,15 @@ class Terminated(BaseException):
 
 
 BUG = os.EX_SOFTWARE
-_DATA_EXCEPTION = re.compile(r"SQLSTATE: 22")  # of class 22, such as a division by zero or a cast of "abc" to a number
+# Of class 22, such as a division by zero or a cast of "abc" to a number, and of lines that are no csv.
+_DATA_EXCEPTION = re.compile(r"SQLSTATE: 22|MALFORMED_CSV_RECORD|MALFORMED_RECORD")
+_NO_SYSTEM = re.compile(r'No FileSystem for scheme "([^"]+)"')
+_NO_CLASS = re.compile(r"ClassNotFoundException: (?:Class )?(org\.apache\.hadoop\.fs\.[\w.]+)")
+_NOT_A_PATH = re.compile(r"URISyntaxException: Relative path in absolute URI: (\S+)")
+_LIBSVM = re.compile(r'indices should be one-based and in ascending order;.*?line="([^"]*)')
+_NOT_LIBSVM = re.compile(r"NumberFormatException: (.*)[\s\S]*parseLibSVMRecord")
+_RAISED = re.compile(r"\[USER_RAISED_EXCEPTION\] (.*?)[.!]? SQLSTATE", re.DOTALL)
+_NO_LISTING = re.compile(r"file (\w+)://\S+ The file system \S+ hasn't implemented")
 
 # The first class that fits decides, so a subclass stands before its base.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -103,7 +112,9 @@ def exit_code(failure: BaseException) -> int:
     65
     """
     if isinstance(failure, Py4JError | PySparkException):
-        failure = explanation(failure) or failure
+        failure = _explained(failure)
+    if isinstance(failure, Py4JError | PySparkException) and raised_in_worker(failure):
+        return BUG
     if isinstance(failure, Py4JError | PySparkException) and _DATA_EXCEPTION.search(str(failure)):
         return os.EX_DATAERR
     return next((code for kind, code in EXIT_CODES if isinstance(failure, kind)), BUG)
@@ -122,11 +133,57 @@ def sentence(failure: BaseException) -> str:
         case SparkdmlError():
             text = " ".join(str(failure).split())
         case Py4JError() | PySparkException():
-            known = explanation(failure)
-            text = str(known) if known else f"Spark failed: {spark_message(failure)}"
+            text = _spark_sentence(failure)
         case _:
             text = f"a bug in sparkdml: {type(failure).__name__}: {failure}"
     return text
+
+
+def _spark_sentence(failure: Exception) -> str:
+    """What is said of a failure that Spark reports."""
+    known = _explained(failure)
+    if known is not failure:
+        return str(known)
+    if raised := raised_in_worker(failure):
+        return f"a bug in sparkdml, in a Python worker: {raised.kind}: {raised.message}"
+    told = spark_condition(failure)
+    return f"the table has a bad value: {told}" if _DATA_EXCEPTION.search(str(failure)) else f"Spark failed: {told}"
+
+
+def _explained(failure: Exception) -> Exception:
+    """The error of ours that explains what Spark reports, or the failure itself."""
+    return path_problem(failure) or explanation(failure) or bad_rows(failure) or failure
+
+
+def path_problem(failure: BaseException) -> SparkdmlError | None:
+    """The error for a path that Hadoop has no file system for; None where there is another reason."""
+    text = str(failure)
+    if unknown := _NO_SYSTEM.search(text):
+        hint = "; Hadoop's name for S3 is s3a" if unknown[1] in ("s3", "s3n") else ""
+        return UsageError(f"there is no file system {unknown[1]}:// : correct the path{hint}.")
+    if lacking := _NO_CLASS.search(text):
+        return EnvironmentProblem(
+            f"Spark has no class {lacking[1]}: add the package that has it, such as --packages "
+            "org.apache.hadoop:hadoop-aws:<version of Hadoop> for s3a, to spark-submit."
+        )
+    if found := _NO_LISTING.search(text):
+        return UsageError(f"Spark cannot list the files of {found[1]}:// : download them first.")
+    if relative := _NOT_A_PATH.search(text):
+        return UsageError(
+            f"{relative[1]} is not a path: jobs read files, and tables of Spark's catalog (--format table)."
+        )
+    return None
+
+
+def bad_rows(failure: BaseException) -> SparkdmlError | None:
+    """The error for rows that are wrong in a way that only Spark's reader knows."""
+    if found := _LIBSVM.search(str(failure)):
+        return DataError(f"a line is not libsvm: its indices must ascend from 1, and in {found[1]!r:.80} they do not.")
+    if found := _NOT_LIBSVM.search(str(failure)):
+        return DataError(f"a line is not libsvm: label index:value index:value ..., and {found[1]:.80} is no number.")
+    if found := _RAISED.search(str(failure)):
+        return DataError(f"SQL of the table raised an error: {found[1]}.")
+    return None
 
 
 def spark_condition(failure: Exception) -> str:

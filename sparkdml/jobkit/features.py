@@ -37,11 +37,10 @@ from sparkdml.jobkit.models import SavedModel, load_saved
 from sparkdml.jobkit.progress import log
 from sparkdml.jobkit.publish import Output
 from sparkdml.jobkit.scoring import feature_columns
-from sparkdml.jobkit.tables import format_of
+from sparkdml.jobkit.tables import GUESSED, format_of
 from sparkdml.storage import Storage
 from sparkdml.text import printable
 
-GUESSED = ("csv", "json")  # formats whose types Spark guesses
 NEARLY_ALL = 0.95  # the share of cells from which a column of text is taken for a damaged one of numbers
 _CELLS = 3
 _LIKE_IDS = re.compile(r"_c\d+|__index_level_\d+__|unnamed: ?\d+|index|(.*[_ .-])?id", re.IGNORECASE)

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from sparkdml.datasets import LABEL, Recipe, Truth, make_table, partition_rows, truth
-from sparkdml.jobkit.cli import JobParser, add_running_flags, run_job
+from sparkdml.jobkit.cli import JobParser, add_running_flags, given_path, run_job
 from sparkdml.jobkit.failures import UsageError
 from sparkdml.jobkit.progress import log, say
 from sparkdml.jobkit.publish import SUCCESS, publishing
@@ -47,7 +47,11 @@ def _parser() -> JobParser:
         table.add_argument(f"--{option.name.replace('_', '-')}", **_flag(option))
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--output", metavar="DIR", required=True, help=f"directory of the part files, _SUCCESS and {COEFFICIENTS}"
+        "--output",
+        type=given_path,
+        metavar="DIR",
+        required=True,
+        help=f"directory of the part files, _SUCCESS and {COEFFICIENTS}",
     )
     output.add_argument(
         "--format",

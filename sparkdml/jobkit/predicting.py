@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql.types import AtomicType, BinaryType
 
-from sparkdml.jobkit.cli import JobParser, add_running_flags, run_job
+from sparkdml.jobkit.cli import JobParser, add_running_flags, given_path, run_job
 from sparkdml.jobkit.failures import UsageError
 from sparkdml.jobkit.identity import code_digest, input_fingerprint, run_key, versions
 from sparkdml.jobkit.models import SavedModel, load_saved
@@ -53,6 +53,7 @@ def add_model_flags(parser: JobParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
+        type=given_path,
         required=True,
         metavar="DIR",
         help="the output of a training job, whose latest version is taken, one version of it, or a saved model",
@@ -84,6 +85,7 @@ def _parser() -> JobParser:
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output",
+        type=given_path,
         metavar="DIR",
         required=True,
         help="directory of the scored rows; {date} stands for the logical date",

@@ -25,9 +25,10 @@ from typing import Any
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
-from sparkdml.engine.workers import worker_error
-from sparkdml.errors import FormatError
-from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated, spark_message
+from sparkdml.engine.failures import explanation
+from sparkdml.engine.workers import raised_in_worker
+from sparkdml.errors import FormatError, StorageError
+from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated, path_problem, spark_message
 from sparkdml.jobkit.owners import is_abandoned, owned
 from sparkdml.jobkit.signals import held
 from sparkdml.manifest import LATEST, MANIFEST, SUCCESS, check_digests, check_listed, dump_manifest, latest_version
@@ -258,13 +259,14 @@ def verify(storage: Storage, directory: str) -> None:
 def publishing(root: str) -> Iterator[None]:
     """Turn what Hadoop, Spark and the check say while publishing into PublishError or PublishDeniedError.
 
-    A worker that died while it made the rows is none of the output's failures.
+    What failed the making of the rows, such as a worker that died, is none of the output's failures.
     """
     try:
         yield
     except (Py4JError, PySparkException, FormatError, OSError) as failure:
-        if worker := worker_error(failure):
-            raise worker from failure
+        problem = path_problem(failure) or explanation(failure)
+        if problem and not (isinstance(problem, StorageError) and raised_in_worker(failure) is None):
+            raise problem from failure  # a full disk of the JVM's is that of the output
         denied = isinstance(failure, PermissionError) or any(word in str(failure) for word in _DENIALS)
         kind = PublishDeniedError if denied else PublishError
         message = spark_message(failure) if isinstance(failure, Py4JJavaError) else str(failure)

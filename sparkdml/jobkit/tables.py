@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import PurePosixPath
@@ -12,10 +13,14 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
 
-from sparkdml.errors import DataError
-from sparkdml.jobkit.failures import InputMissingError, UsageError, spark_condition
+from sparkdml.errors import ColumnError, DataError
+from sparkdml.jobkit.cli import given_path
+from sparkdml.jobkit.failures import InputMissingError, UsageError, bad_rows, path_problem, spark_condition
+from sparkdml.jobkit.read_options import check_read_options, is_of_options
 from sparkdml.jobkit.secrets import masked, masked_options
+from sparkdml.text import printable
 
 FORMATS = ("parquet", "csv", "json", "orc", "libsvm", "table")
 _SUFFIXES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".orc": "orc", ".libsvm": "libsvm"}
@@ -23,6 +28,9 @@ _DECISIVE = ("format", "read_option", "with_column", "where", "deduplicate", "sa
 # What Spark says while it reads the schema of files that are not what they were said to be, or of what it has no type
 # for; conditions of class 0A, 22 and 42 are those that no retry helps.
 _UNREADABLE = re.compile("CANNOT_READ_FILE_FOOTER|FAILED_READ_FILE|Illegal file pattern|SQLSTATE: (?:0A|22|42)")
+_CORRUPT = "_corrupt_record"  # the column of what is no JSON
+_SEPARATED = re.compile(r"[^,;|\t]+([;|\t,])[^,;|\t]")
+GUESSED = ("csv", "json")  # formats whose types Spark guesses
 _NO_FILES = ("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND", "UNABLE_TO_INFER_SCHEMA")
 
 
@@ -32,6 +40,7 @@ def add_table_flags(group: Any, default: str | None = None) -> None:
         "--input",
         nargs="+",
         action="extend",
+        type=given_path,
         required=default is None,
         metavar="PATH",
         help="files, directories or patterns, or the name of a table; {date} stands for the logical date"
@@ -65,7 +74,7 @@ def add_table_flags(group: Any, default: str | None = None) -> None:
     group.add_argument("--seed", type=int, default=0, metavar="N", help="decides what is drawn at random (default: 0)")
     group.add_argument(
         "--logical-date",
-        type=date.fromisoformat,
+        type=_day,
         metavar="YYYY-MM-DD",
         help="the day this run stands for (default: none)",
     )
@@ -101,15 +110,38 @@ def read_files(spark: SparkSession, options: argparse.Namespace, **reading: str)
     Raises
     ------
     InputMissingError, DataError, UsageError
-        Nothing is there; not of this format; formats are mixed.
+        Nothing is there; not of this format; formats are mixed; a path or an option of the reader is wrong.
     """
     paths = [dated(path, options.logical_date) for path in options.input]
-    form = format_of(options)
-    with _read_failures(paths):
-        table = _read(spark, paths, form, {**reading, **dict(options.read_option or ())})
+    form, settings = format_of(options), dict(options.read_option or ())
+    if form != "table":
+        check_read_options(spark, form, settings)
+    with _read_failures(paths, settings):
+        table = _read(spark, paths, form, {**reading, **settings})
         if form != "table" and not table.inputFiles():
             raise InputMissingError(f"--input {' '.join(paths)}: there are no {form} files.")
+    if form in GUESSED:
+        _check_guessed(table, form, f"--input {' '.join(paths)}")
     return table
+
+
+def _check_guessed(table: DataFrame, form: str, given: str) -> None:
+    """Refuse what Spark takes for a table and is none: no rows, a header of one cell, lines that are no JSON."""
+    types = [field.dataType for field in table.schema.fields]
+    if form == "json" and _CORRUPT in table.columns:
+        raise DataError(
+            f"{given}: there are lines that are not JSON: mend them, or leave them out with --read-option "
+            "mode=DROPMALFORMED."
+        )
+    if not types:
+        raise DataError(f"{given}: there are no rows, and no header.")
+    if len(types) == 1 and (found := _SEPARATED.match(table.columns[0])):
+        raise ColumnError(
+            f"{given}: the header is one cell, {table.columns[0]!r:.200}: say what separates the cells, with "
+            f"--read-option {shlex.quote(f'sep={printable(found[1])}')}."
+        )
+    if all(isinstance(each, StringType) for each in types) and table.isEmpty():
+        raise DataError(f"{given}: there are no rows, only a header: {', '.join(table.columns[:20])}.")
 
 
 def chosen_rows(table: DataFrame, options: argparse.Namespace) -> DataFrame:
@@ -178,6 +210,13 @@ def _assignment(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day, such as 2026-11-21") from problem
+
+
 def _fraction(text: str) -> float:
     try:
         value = float(text)
@@ -189,12 +228,19 @@ def _fraction(text: str) -> float:
 
 
 @contextmanager
-def _read_failures(paths: Sequence[str]) -> Iterator[None]:
+def _read_failures(paths: Sequence[str], settings: Mapping[str, str]) -> Iterator[None]:
     """What Spark says of files that are not there, or not what they should be, as errors of ours."""
     try:
         yield
     except (Py4JJavaError, PySparkException) as failure:
         text, given = str(failure), f"--input {' '.join(paths)}"
+        if problem := path_problem(failure) or bad_rows(failure):
+            raise type(problem)(f"{given}: {problem}") from failure
+        if "PARSE_SYNTAX_ERROR" in text:
+            raise UsageError(f"{given} is not the name of a table: such as sales.orders.") from failure
+        if settings and is_of_options(failure):
+            told = " ".join(f"{name}={value}" for name, value in masked_options(settings.items()))
+            raise UsageError(f"--read-option {told}: {spark_condition(failure)}") from failure
         if any(word in text for word in _NO_FILES):
             why = "no file with data is there." if _NO_FILES[-1] in text else spark_condition(failure)
             raise InputMissingError(f"{given}: {why}") from failure

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkdml.blocks.violations import HANDLE_INVALID
 from sparkdml.jobkit.categories import HANDLE_UNSEEN
-from sparkdml.jobkit.cli import JobParser, add_params, add_running_flags, given_params, names, run_job
+from sparkdml.jobkit.cli import JobParser, add_params, add_running_flags, given_params, given_path, names, run_job
 from sparkdml.jobkit.features import check_earlier, check_features, choose_features, warn_of
 from sparkdml.jobkit.fitting import Fitted, fit
 from sparkdml.jobkit.identity import (
@@ -75,6 +75,7 @@ def _parser(estimator_class: type[Estimator], sample: str, sample_label: str) ->
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output",
+        type=given_path,
         metavar="DIR",
         help="publish below this directory, a version a run, named by the logical date, else by the start of the run "
         "in UTC (default: nothing is written)",
@@ -132,6 +133,7 @@ def _add_data_flags(parser: JobParser, sample: str) -> None:
     )
     data.add_argument(
         "--initial-model",
+        type=given_path,
         metavar="PATH",
         help="start from this model, feature by feature: what a training job published, or a saved one (default: none)",
     )
