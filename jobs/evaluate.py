@@ -6,7 +6,6 @@
 ``sparkdml/jobkit/failures.py``.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +13,10 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))  # a bare checkout works without installing
 
-try:
+from sparkdml.jobkit.start import starting  # noqa: E402 - which the line above finds
+
+with starting(__name__):
     from sparkdml.jobkit.evaluating import evaluating_main
-except ModuleNotFoundError as missing:  # nothing of ours can run yet, so this script says it
-    sentence = f"{missing}: `make setup` installs what sparkdml needs."
-    print(sentence, file=sys.stderr)
-    print(json.dumps({"status": "failed", "code": 78, "error": sentence}))
-    sys.exit(78)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from sparkdml.checks import (
 )
 from sparkdml.diagnostics import measure_separation, warn_skewed, warn_unconverged
 from sparkdml.engine.data import Data, Reading
+from sparkdml.engine.interrupts import cancellable
 from sparkdml.engine.minimize import Fit, Start, minimize_warm
 from sparkdml.engine.null_model import known_null
 from sparkdml.engine.robust import axes_query, exact_points, with_axes
@@ -218,6 +219,7 @@ class LinearEstimator(Persistable, Predictor[M], HasInitialModel, Generic[M]):
         models = self._fit_all(dataset, [self.copy(extra) for extra in paramMaps])
         return _FitMultipleIterator(models.__getitem__, len(models))
 
+    @cancellable()
     def _fit_all(self, dataset: Dataset, estimators: Sequence["LinearEstimator[M]"]) -> list[M]:
         """One model an estimator; those that read the same columns share the data."""
         groups: dict[str, list[int]] = {}

@@ -80,6 +80,7 @@ def test_a_report_has_the_metrics_of_scikit_learn_and_its_pictures(run: Run, mod
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6)
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "_sparkdml.json",
         "calibration.png",
         "metrics.json",
         "precision_recall.png",

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*ROOT.glob("sparkdml/**/*.py"), *ROOT.glob("jobs/**/*.py")])
 
-BOTTOM = {"errors", "arrays", "files", "model_content", "saved", "manifest", "storage", "text"}
+BOTTOM = {"errors", "owners", "arrays", "files", "model_content", "saved", "manifest", "storage", "text"}
 ARRAYS_ONLY = {"array_model", "sklearn_twin"}
 SHARED = {"estimator", "model", "params", "checks", "solver_choice", "summary", "inference", "evaluation"}
 SHARED |= {"persistence", "bounds", "linalg", "columns", "given", "assembly", "training_problem", "diagnostics"}
@@ -26,6 +26,7 @@ BELOW = {
     "sklearn_twin": {"errors", "array_model"},
     "storage": {"errors", "files"},
     "text": set(),
+    "owners": set(),
     "optim": {"errors", "arrays"},
     "blocks": BOTTOM,
     "engine": BOTTOM | {"optim", "blocks"},

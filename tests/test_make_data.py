@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from sparkdml.datasets import Recipe, make_table, truth
 from sparkdml.jobkit import failures, making
-from sparkdml.jobkit.owners import STALE_SECONDS, owned
+from sparkdml.owners import STALE_SECONDS, owned
 from sparkdml.storage import Storage
 
 SCRIPT = Path(__file__).resolve().parents[1] / "jobs" / "make_data.py"

@@ -16,9 +16,9 @@ from pyspark.sql import SparkSession
 from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated
 from sparkdml.jobkit.identity import input_fingerprint, run_key, version_name
-from sparkdml.jobkit.owners import STALE_SECONDS, owned
 from sparkdml.jobkit.publish import Output, verify
 from sparkdml.jobkit.signals import orderly_end
+from sparkdml.owners import STALE_SECONDS, owned
 from sparkdml.storage import Storage
 
 KEY = "0123456789ab"
@@ -217,7 +217,7 @@ def test_a_signal_during_publication_waits_for_its_end_or_undoes_it(
         fill(output)(directory)
         os.kill(os.getpid(), number)
 
-    with pytest.raises(code, match="nothing was published"), orderly_end(spark):
+    with pytest.raises(code, match="nothing was published"), orderly_end():
         output.publish(VERSION, write)
     assert tree(output) == []
 
@@ -228,7 +228,7 @@ def test_a_signal_during_publication_waits_for_its_end_or_undoes_it(
         move(source, target)
 
     monkeypatch.setattr(output._storage, "move", signalled)
-    with pytest.raises(code, match=f"{VERSION} is published"), orderly_end(spark):
+    with pytest.raises(code, match=f"{VERSION} is published"), orderly_end():
         output.publish(VERSION, fill(output))
     assert latest(output) == VERSION
     assert output.find(KEY) == VERSION

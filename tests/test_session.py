@@ -151,7 +151,7 @@ from sparkdml.jobkit.signals import orderly_end
 spark = get_spark("signals", **{"spark.master": "local[2]"})
 for _ in range(2):
     try:
-        with orderly_end(spark):
+        with orderly_end():
             print("ready", flush=True)
             spark.sparkContext.parallelize([0], 1).foreach(lambda _: time.sleep(300))
     except BaseException as failure:

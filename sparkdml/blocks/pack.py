@@ -53,11 +53,10 @@ class Plan:
         with kept_memory():
             packer = Packer(self, partition, scratch_directory(self.name, partition))
             try:
-                for batch in batches:
-                    packer.add(batch)
-            except Unreadable as failure:
-                packer.decoder.violations.add(failure.path, UNREADABLE, 1, failure.reason)
-            handle = packer.finish()
+                handle = packer.packed(batches)
+            except BaseException:
+                packer.writer.discard()
+                raise
             del packer
         freeze_modules()
         return handle
@@ -77,6 +76,15 @@ class Packer:
         self.writer = Writer(self.directory, self.plan.dtype)
         self.cells: Cells | None = None
         self.digest = RowDigest(self.plan.seed)
+
+    def packed(self, batches: Iterator[pa.RecordBatch]) -> Handle:
+        """Pack all batches; a file that cannot be read is counted."""
+        try:
+            for batch in batches:
+                self.add(batch)
+        except Unreadable as failure:
+            self.decoder.violations.add(failure.path, UNREADABLE, 1, failure.reason)
+        return self.finish()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Decode a batch; write a block when there are rows enough for one."""

@@ -1,9 +1,10 @@
 """Blocks of one partition as plain array files in a directory of their own, with checksums of every byte."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -112,8 +113,8 @@ class Writer:
     def write(self, part: str, data: np.ndarray) -> None:
         """Append bytes, (n,) uint8, to a file of any name."""
         if part not in self.files:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self.files[part] = open(self.directory / part, "wb")  # noqa: SIM115 - closed in close()
+            make_private(self.directory)
+            self.files[part] = _opened(self.directory / part)
             self.written[part] = RunningChecksums()
         self.files[part].write(data.data)
         self.written[part].add(data)
@@ -123,18 +124,32 @@ class Writer:
         for file in self.files.values():
             file.close()
         table = json.dumps({part: [each.size, each.values] for part, each in self.written.items()}).encode()
-        self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / CHECKSUMS).write_bytes(table)
+        make_private(self.directory)
+        with _opened(self.directory / CHECKSUMS) as file:
+            file.write(table)
         return _digest(table)
 
     def discard(self) -> None:
-        """Close the files and remove them."""
+        """Close the files and remove them; also where the disk has no room for what they still hold."""
         for file in self.files.values():
-            file.close()
+            with suppress(OSError):
+                file.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _write_numbers(self, part: str, array: np.ndarray) -> None:
         self.write(part, np.ascontiguousarray(array, stored_types(self.dtype)[part]).reshape(-1).view(np.uint8))
+
+
+def make_private(directory: Path) -> None:
+    """Make the directory of a partition and that of its pack, which nobody else may read."""
+    directory.parent.parent.mkdir(parents=True, exist_ok=True)
+    for each in (directory.parent, directory):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A new file that nobody else may read; whoever opens it closes it."""
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _digest(table: bytes) -> str:

@@ -2,8 +2,8 @@
 
 import logging
 import math
+import threading
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, cached_property, partial
@@ -28,6 +28,7 @@ from sparkdml.engine import tasks
 from sparkdml.engine.data import Data, Reading
 from sparkdml.engine.failures import explained_failures
 from sparkdml.engine.handles import Handles
+from sparkdml.engine.interrupts import held, is_interrupted
 from sparkdml.engine.means import feature_means
 from sparkdml.engine.report import EMPTY, check_report
 from sparkdml.engine.sessions import require_running
@@ -46,6 +47,7 @@ from sparkdml.errors import (
     UnreadableFileError,
 )
 from sparkdml.optim.queries import Answer, PerPartition, Query, share_read
+from sparkdml.owners import owned
 
 logger = logging.getLogger("sparkdml")
 
@@ -112,7 +114,8 @@ def pack(
     Raises
     ------
     ColumnError, ColumnTypeError : before any job; `df` is no DataFrame of Spark, or a streaming one.
-    SessionError : `df` is of Spark Connect or of a session that has ended, or the workers' Python lacks a module.
+    SessionError : `df` is of Spark Connect, of a session that has ended or of one that encrypts what it keeps on disk;
+        or the workers' Python lacks a module.
     WorkerError : a Python worker died, or had no memory left.
     DataError : the rows cannot be fitted; the message counts every kind of bad value and gives an example. With
         dtype="float32" numbers beyond its range, 3.4e38, are of that kind, whatever handleInvalid says. An
@@ -133,6 +136,7 @@ def pack(
     if df.isStreaming:
         raise ColumnTypeError("a streaming DataFrame cannot be packed: write it to a table and pack that.")
     require_running(df.sparkSession.sparkContext, "the DataFrame", "read it again")
+    _require_no_encryption(df.sparkSession.sparkContext)
     if handleInvalid not in HANDLE_INVALID:
         raise ParamError(f"handleInvalid={handleInvalid!r} is not one of {', '.join(map(repr, HANDLE_INVALID))}.")
     if dtype not in DTYPES:
@@ -151,7 +155,7 @@ def pack(
     with explained_failures():
         means = feature_means(selected(), columns) if handleInvalid == "mean" else None
         drawn = draw(selected(), wanted, labelCol) if wanted else None
-        name = f"sparkdml-{uuid.uuid4().hex[:12]}"
+        name = owned("sparkdml")
         plan = Plan(columns, columns.size, skip, seed, name, means, validationFraction, dtype)
         packed = packed_from_files(df, columns, plan) if partitioning == "as-is" and not drawn else None
         if packed is not None and (numPartitions or 0) <= packed.getNumPartitions():
@@ -164,6 +168,14 @@ def pack(
         rows = select_columns(df, columns, *key) if key else selected()
         packed = _packed(_dealt(rows, drawn, partitioning, numPartitions, seed), plan)
         return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
+
+
+def _require_no_encryption(context: SparkContext) -> None:
+    if context.getConf().get("spark.io.encryption.enabled", "false").lower() == "true":
+        raise SessionError(
+            "spark.io.encryption.enabled=true: packed rows lie on local disks for the time of a fit, readable by this "
+            "user alone but not encrypted; keep spark.local.dir on an encrypted disk, and leave that setting out."
+        )
 
 
 def _dealt(rows: DataFrame, drawn: Draw | None, partitioning: str, count: int | None, seed: int) -> DataFrame:
@@ -242,15 +254,15 @@ class SparkData(Data):
             self._handles.know(report.handles)
             self._tasks = min(tasks_a_pass or self._handles.tasks_for(nbytes), self.partitions)
             self._log(nbytes, time.perf_counter() - started)
-        except BaseException:
-            self.release()
+        except BaseException as failure:
+            self._release(failure)
             raise
 
     def __enter__(self) -> "SparkData":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.release()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self._release(kind)
 
     @cached_property
     def partition_statistics(self) -> tuple[Statistics, ...]:
@@ -291,14 +303,29 @@ class SparkData(Data):
 
     def release(self) -> None:
         """Remove the files and the handles. May be called twice; the data cannot be used afterwards."""
+        self._release(None)
+
+    def _release(self, failure: BaseException | type[BaseException] | None) -> None:
+        """Release the data after a failure, or after none. Who presses Ctrl-C does not wait for killed tasks to end."""
         if self._released:
             return
-        self._released = True
+        with held():
+            self._released = True
+            remove = partial(self._remove, self._context.getLocalProperty("spark.jobGroup.id"))
+            if is_interrupted(failure):
+                threading.Thread(target=remove, daemon=True).start()
+            else:
+                remove()
+
+    def _remove(self, group: str | None) -> None:
         try:
-            if self._packed_once:
+            if not self._packed_once:  # tasks that write may still run, and a source that fails would fail again
+                await_stragglers(self._context, group)
+            if self._context._jsc.sc().isLocal():
+                tasks.remove_directories(tasks.local_directories(self._context), self._name)
+            elif self._packed_once:
                 self._handles.rdd.foreachPartition(partial(tasks.remove, moved=self._moved))
-            else:  # a source that fails would fail again
-                await_stragglers(self._context)
+            else:
                 everywhere = self._context.parallelize(range(2 * self._context.defaultParallelism))
                 everywhere.foreachPartition(partial(tasks.remove_named, name=self._name))
         except Exception as error:  # the session may be gone, and its files with it

@@ -171,10 +171,23 @@ def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle,
             yield handle, node
 
 
+def local_directories(context: SparkContext) -> list[str]:
+    """The scratch directories of a driver that is its own executor, those of others on this machine among them."""
+    jvm: Any = context._jvm
+    roots = os.environ.get("SPARK_LOCAL_DIRS") or context.getConf().get("spark.local.dir")
+    found = (roots or jvm.java.lang.System.getProperty("java.io.tmpdir")).split(",")
+    return [str(each) for root in found for each in Path(root).glob("blockmgr-*")]
+
+
+def remove_directories(roots: Iterable[str], name: str) -> None:
+    """Remove what a pack has under some scratch directories, by its name."""
+    for root in roots:
+        shutil.rmtree(Path(root or tempfile.gettempdir()) / name, ignore_errors=True)
+
+
 def remove_named(_: Iterable[int], name: str) -> None:
     """Remove what a pack has on this machine, by its name: for packs that were never finished."""
-    for root in os.environ.get("SPARK_LOCAL_DIRS", "").split(","):
-        shutil.rmtree(Path(root or tempfile.gettempdir()) / name, ignore_errors=True)
+    remove_directories(os.environ.get("SPARK_LOCAL_DIRS", "").split(","), name)
 
 
 def remove(handles: Iterable[Handle], moved: Mapping[int, Handle]) -> None:

@@ -17,6 +17,7 @@ from sparkdml.jobkit.config import key_of, resolve
 from sparkdml.jobkit.failures import BUG, Terminated, UsageError, exit_code, sentence
 from sparkdml.jobkit.progress import LOG_FORMATS, job_logging, log, say, set_format
 from sparkdml.jobkit.secrets import hidden, hidden_result, learn, masked, masked_options
+from sparkdml.jobkit.signals import early_end
 from sparkdml.text import align, printable
 
 
@@ -78,7 +79,8 @@ def run_job(parser: JobParser, job: Callable[[argparse.Namespace], dict[str, Any
             options, sources = resolve(parser, argv)
             learn(getattr(options, "read_option", None) or [])
             set_format(handler, options.log_format)
-            result, code = _print_config(parser, options, sources) if options.print_config else job(options), 0
+            with early_end():
+                result, code = _print_config(parser, options, sources) if options.print_config else job(options), 0
         except (Exception, KeyboardInterrupt, Terminated) as failure:
             code = exit_code(failure)
             result = {"status": "failed", "code": code, "error": printable(hidden(sentence(failure)))}

@@ -40,7 +40,7 @@ def evaluating_main(argv: Sequence[str] | None = None) -> int:
             plots.require_matplotlib()
         spark = get_spark(parser.prog)
         start_workers(spark.sparkContext)
-        with orderly_end(spark):
+        with orderly_end():
             return _evaluate(spark, options)
 
     return run_job(parser, job, argv)

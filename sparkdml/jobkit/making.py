@@ -33,7 +33,7 @@ def making_main(argv: Sequence[str] | None = None) -> int:
     def job(options: argparse.Namespace) -> dict[str, Any]:
         recipe = _recipe(options)
         spark = get_spark(parser.prog)
-        with orderly_end(spark):
+        with orderly_end():
             return _make(spark, recipe, options)
 
     return run_job(parser, job, argv)

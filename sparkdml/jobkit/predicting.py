@@ -34,7 +34,7 @@ def predicting_main(argv: Sequence[str] | None = None) -> int:
 
     def job(options: argparse.Namespace) -> dict[str, Any]:
         spark = get_spark(parser.prog)
-        with orderly_end(spark):
+        with orderly_end():
             return _predict(spark, options)
 
     return run_job(parser, job, argv)

@@ -26,12 +26,12 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
 from sparkdml.engine.failures import explanation
+from sparkdml.engine.interrupts import held
 from sparkdml.engine.workers import raised_in_worker
 from sparkdml.errors import FormatError, StorageError
 from sparkdml.jobkit.failures import PublishDeniedError, PublishError, Terminated, path_problem, spark_message
-from sparkdml.jobkit.owners import is_abandoned, owned
-from sparkdml.jobkit.signals import held
 from sparkdml.manifest import LATEST, MANIFEST, SUCCESS, check_digests, check_listed, dump_manifest, latest_version
+from sparkdml.owners import is_abandoned, owned
 from sparkdml.storage import Storage
 
 _DENIALS = ("AccessControlException", "AccessDenied", "Permission denied", "not permitted", "Read-only file system")
@@ -202,7 +202,7 @@ class Output:
         """Remove what runs have left here that are no more."""
         root = f"{self.root}/versions"
         for name in self._storage.directories(root):
-            if name.startswith("_incomplete-") and is_abandoned(self._storage, f"{root}/{name}"):
+            if name.startswith("_incomplete-") and is_abandoned(name, self._storage.modified(f"{root}/{name}")):
                 self._storage.delete(f"{root}/{name}")
 
     def write(self, path: str, value: Any) -> None:

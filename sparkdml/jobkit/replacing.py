@@ -18,10 +18,10 @@ from pathlib import Path
 import sparkdml
 from sparkdml.errors import FormatError
 from sparkdml.jobkit.failures import UsageError
-from sparkdml.jobkit.owners import OWNER, is_abandoned, is_dead, owned
 from sparkdml.jobkit.progress import log
 from sparkdml.jobkit.publish import publishing
 from sparkdml.manifest import SUCCESS
+from sparkdml.owners import OWNER, is_abandoned, is_dead, owned
 from sparkdml.saved import SMALL, parse
 from sparkdml.storage import Storage
 
@@ -147,7 +147,7 @@ def recover_directory(storage: Storage, path: str) -> None:
                     storage.delete(left)
                 else:
                     storage.move(left, path)
-            elif _is_of(each, f"_incomplete-{name}") and is_abandoned(storage, left):
+            elif _is_of(each, f"_incomplete-{name}") and is_abandoned(each, storage.modified(left)):
                 storage.delete(left)
 
 

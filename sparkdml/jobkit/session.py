@@ -4,9 +4,7 @@ import atexit
 import importlib.resources
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +22,7 @@ from pyspark.sql import SparkSession
 from sparkdml.jobkit.class_archive import archive_options
 from sparkdml.jobkit.failures import EnvironmentProblem
 from sparkdml.jobkit.java import java_problem
+from sparkdml.jobkit.scratch import clear, scratch_directory, scratch_settings
 
 # What these log of a failed task, with its stack trace, they also throw at the driver, which tells it in a sentence.
 _LOUD = (
@@ -82,7 +81,9 @@ def get_spark(app: str, **conf: str) -> SparkSession:
     meanwhile.start()  # Java takes two seconds to start, in which Python has nothing else to do
     _start_jvm(conf)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # read when the context starts
-    spark = SparkSession.builder.config(conf=_resolved(app, conf)).getOrCreate()
+    settings = _resolved(app, conf)
+    clear((os.environ.get("SPARK_LOCAL_DIRS") or settings.get("spark.local.dir", "") or "").split(","))
+    spark = SparkSession.builder.config(conf=settings).getOrCreate()
     meanwhile.join()
     atexit.register(spark.stop)  # executors that just see the driver vanish log errors
     if not _logs_warnings():
@@ -160,7 +161,7 @@ def _resolved(app: str, conf: dict[str, str]) -> SparkConf:
     for key, value in _DEFAULTS.items():
         settings.setIfMissing(key, value)
     if _is_local(settings.get("spark.master")):
-        for key, value in _LOCAL_DEFAULTS.items():
+        for key, value in {**_LOCAL_DEFAULTS, **scratch_settings()}.items():
             settings.setIfMissing(key, value)
         _extend_python_path(settings)
     if _logs_warnings():
@@ -196,8 +197,7 @@ def _extend_python_path(settings: SparkConf) -> None:
 
 def _ship_package(context: SparkContext) -> None:
     """Send the package to the executors as a zip; Spark serves our file, so it lives as long as we."""
-    folder = tempfile.mkdtemp(prefix=f"{PACKAGE}-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = scratch_directory()
     archive = Path(folder, f"{PACKAGE}.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in package_sources():

@@ -60,7 +60,7 @@ def training_main(
         estimator = _configured(estimator_class, options)
         spark = get_spark(parser.prog)
         start_workers(spark.sparkContext)
-        with orderly_end(spark):
+        with orderly_end():
             return _train(spark, estimator, options)
 
     return run_job(parser, job, argv)

@@ -13,8 +13,6 @@ import socket
 import time
 from pathlib import Path
 
-from sparkdml.storage import Storage
-
 STALE_SECONDS = 24 * 3600
 OWNER = r"-([0-9a-f]{8})\.([0-9a-f]{8})\.[0-9]+\.([0-9]+)\.([0-9]+)"
 _OWNER = re.compile(OWNER + "$")
@@ -26,9 +24,9 @@ def owned(name: str) -> str:
     return f"{name}-{_place()}.{_boot()}.{next(_numbers)}.{os.getpid()}.{_started(os.getpid())}"
 
 
-def is_abandoned(storage: Storage, path: str) -> bool:
-    """Whether whoever wrote what is at this path is known to be dead, or nothing in it changed for 24 hours."""
-    return is_dead(path) or time.time() - storage.modified(path) > STALE_SECONDS
+def is_abandoned(name: str, modified: float) -> bool:
+    """Whether the owner is known to be dead, or it is 24 hours since `modified`, which is in seconds since 1970."""
+    return is_dead(name) or time.time() - modified > STALE_SECONDS
 
 
 def is_dead(name: str) -> bool:
