@@ -117,7 +117,7 @@ def test_an_option_that_the_reader_does_not_know_is_warned_of(run: Run, files: P
     assert "warning" not in run("train_linreg", *argv, *known).err
 
 
-FULL = "a disk is full where Spark and its workers keep"
+FULL = "a disk is full where Spark or its workers write"
 RAISING: dict[str, tuple[Callable[[Any], Any], type[Exception], int, str]] = {
     "a bad value": (lambda _: float("abc"), DataError, 65, "ValueError: could not convert string to float: 'abc'"),
     "a division": (lambda _: 1 / 0, DataError, 65, "ZeroDivisionError: division by zero"),

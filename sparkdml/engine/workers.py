@@ -9,6 +9,7 @@ from pyspark import SparkContext
 from sparkdml.errors import DataError, SessionError, SparkdmlError, StorageError, WorkerError
 
 _MODULE = re.compile(r"No module named '([\w.]+)'")
+_NO_PROGRAM = re.compile(r'Cannot run program "([^"]*)"')
 _DIED = re.compile(r"Python worker exited unexpectedly|^(Caused by: )?java\.io\.EOFException", re.MULTILINE)
 _FULL = re.compile(r"^MemoryError\b", re.MULTILINE)
 # The last of the tracebacks that a message has; what it has before is what that one came of.
@@ -28,7 +29,7 @@ _REMEDY = (
 def worker_error(failure: Exception) -> SparkdmlError | None:
     """Return the error that explains a failed job by its Python workers; None where it failed for another reason.
 
-    SessionError : the workers' Python lacks a module.
+    SessionError : there is no Python for the workers, or it lacks a module.
     WorkerError : a worker died, or had no memory left.
     StorageError : a disk is full, or refuses a file.
     DataError : Python code of the table raised an exception, as a function of the user's may.
@@ -41,6 +42,8 @@ def worker_error(failure: Exception) -> SparkdmlError | None:
             f"the Python of Spark's workers{python} has no module {missing[1]!r}: install it there, or set "
             "PYSPARK_PYTHON to a Python that has it before the session starts."
         )
+    if program := _NO_PROGRAM.search(text):
+        return SessionError(f"there is no Python {program[1]} to run Spark's workers: set PYSPARK_PYTHON to one.")
     if _FULL.search(text):
         return WorkerError(f"a Python worker of Spark had no memory left: {_REMEDY}.")
     if _DIED.search(text):
@@ -52,8 +55,8 @@ def worker_error(failure: Exception) -> SparkdmlError | None:
     raised = raised_in_worker(failure)
     if _NO_ROOM_IN_JAVA.search(text) or (raised and any(each in raised.message for each in _NO_ROOM)):
         return StorageError(
-            "a disk is full where Spark and its workers keep what they compute: free space there, or set "
-            "spark.local.dir to a larger disk."
+            "a disk is full where Spark or its workers write: free space there; what they keep for themselves goes to "
+            "spark.local.dir."
         )
     if raised and raised.kind.rpartition(".")[2] in _FILES:
         return StorageError(f"a Python worker of Spark cannot use a file: {raised.message}.")

@@ -194,5 +194,5 @@ def spark_condition(failure: Exception) -> str:
 def spark_message(failure: Exception) -> str:
     """The first line of what Spark or Hadoop says, taken from the exception that caused all others."""
     kind, text = causes(failure)[-1]
-    lines = text.strip().splitlines()
-    return lines[0] if lines else kind
+    line = next(iter(text.strip().splitlines()), "")
+    return line if " " in line else f"{kind.rpartition('.')[2]}: {line}".rstrip(": ")  # such as the name of a host

@@ -119,10 +119,9 @@ def _predict(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
     if options.dry_run:
         check_free(storage, path, options.overwrite, *kept)
         return {"status": "checked", **told, "columns": [*table.columns, *names.values()]}
-    with replaced_directory(storage, path, options.overwrite, *kept) as directory:
+    with replaced_directory(storage, path, options.overwrite, *kept) as directory, publishing(path):
         counts = _write(saved, scored(saved, table, names), names, directory, options.output_format)
-        with publishing(path):
-            storage.write(f"{directory}/{RUN}", json.dumps({**record, **counts}, indent=1).encode() + b"\n")
+        storage.write(f"{directory}/{RUN}", json.dumps({**record, **counts}, indent=1).encode() + b"\n")
     say(f"{counts['rows']:,} rows scored, {counts['rows_null']:,} of them without a prediction, in {path}.")
     return {"status": "published", **told, **counts, "seconds": round(time.perf_counter() - start, 3)}
 
@@ -222,8 +221,7 @@ def _write(saved: SavedModel, rows: DataFrame, names: dict[str, str], directory:
     seen = Observation("scored")
     log.info("scoring with %s", saved.path, extra={"context": {"model": saved.path, "version": str(saved.version)}})
     settings = {"header": "true"} if form == "csv" else {}
-    with publishing(directory):
-        counted = rows.observe(seen, *tally(saved, names))
-        counted.write.mode("overwrite").format(form).options(**settings).save(directory)
+    counted = rows.observe(seen, *tally(saved, names))
+    counted.write.mode("overwrite").format(form).options(**settings).save(directory)
     check_tally(saved, seen.get)
     return {name: int(seen.get[name]) for name in ("rows", "rows_null")}

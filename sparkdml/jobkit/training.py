@@ -165,10 +165,10 @@ def _train(spark: SparkSession, estimator: Any, options: argparse.Namespace) -> 
     estimator.set(estimator.getParam(param), chosen.columns)
     if options.initial_model is not None:
         estimator.setInitialModel(load_saved(storage, options.initial_model).model)
+    check_features(chosen, files, options)
     output = Output(storage, options.output) if options.output is not None else None
     if output is not None and not options.allow_feature_change:
         check_earlier(output, storage, table.schema, chosen, options.logical_date)
-    check_features(chosen, files, options)
     warn_of(chosen, table.schema)
     if options.dry_run:
         return {**_checked(output, estimator, options), **chosen.told()}
