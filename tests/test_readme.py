@@ -17,7 +17,9 @@ WALK = README.partition("## A walk")[2].partition("\n## ")[0]
 def commands(text: str) -> list[list[str]]:
     """The words of each spark-submit command in an indented block."""
     joined = text.replace("\\\n", " ")
-    return [shlex.split(line)[1:] for line in re.findall(r"^ {4}(spark-submit .*)$", joined, re.MULTILINE)]
+    return [
+        shlex.split(line, comments=True)[1:] for line in re.findall(r"^ {4,}(spark-submit .*)$", joined, re.MULTILINE)
+    ]
 
 
 def snippets(text: str) -> list[str]:
@@ -48,6 +50,27 @@ def test_the_python_of_the_readme_runs(
 ) -> None:
     monkeypatch.chdir(ROOT)
     exec(code.replace('"data/', f'"{ROOT}/data/').replace('"models/', f'"{tmp_path}/'), {})
+
+
+def test_the_commands_of_the_page_on_jobs_end_as_it_says(run: Callable[..., Any], tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    ends = [
+        int(found or 0) for found in re.findall(r"^ {4,}spark-submit .*?(?:# ends with (\d+))?$", page, re.MULTILINE)
+    ]
+    assert len(ends) > 8
+    for words, code in zip(commands(page), ends, strict=True):
+        ended = run(Path(words[0]).stem, *[word.replace("week/", f"{tmp_path}/") for word in words[1:]])
+        assert ended.code == code, (words, ended.result)
+    assert (tmp_path / "model" / "LATEST").read_text().startswith("2026-11-02-")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_the_python_of_the_docs_runs(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for code in snippets(page.read_text()):
+        exec(code.replace('"models/', f'"{tmp_path}/'), {})
 
 
 def test_every_command_of_the_readme_is_one_of_the_jobs() -> None:
