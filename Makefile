@@ -1,6 +1,6 @@
 # make train   train on the sample in data/ and print the model;  make train ARGS="--solver gd" passes flags on
 # make test    the test suite, in two processes with a Spark session each
-# make test-extras   the tests that start clusters, other JVMs and benchmarks, or repeat fits of pyspark.ml
+# make test-extras   the tests that start clusters, other JVMs and benchmarks, and the other half of the largest laws
 # make soak    executors killed thirty times in fits on a cluster of processes, for some minutes
 # make check   ruff and mypy
 # make bench   sparkdml against its peers, for hours;  make bench ARGS=--quick takes some minutes

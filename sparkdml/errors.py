@@ -98,6 +98,7 @@ class DataWarning(UserWarning):
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the caller of this package: the nearest one that is neither in it nor in pyspark."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("sparkdml", "pyspark"):
+    ours = ("sparkdml", "pyspark", "contextlib")  # the last of decorators
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         level, frame = level + 1, frame.f_back
     warnings.warn(printable(message, "\n"), category, stacklevel=level)

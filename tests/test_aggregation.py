@@ -318,6 +318,7 @@ def fitted(estimator: Any, X: np.ndarray, y: np.ndarray, partitions: int = 12) -
 FAMILIES = {"linear": LinearRegression, "logistic": LogisticRegression}
 
 
+@pytest.mark.thinned
 @every_robust
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("how", ["features", "labels", "both"])

@@ -126,6 +126,7 @@ def jobs(spark: SparkSession, request: pytest.FixtureRequest) -> Iterator[Callab
 PACKING = 1  # job; what a driver that is its own executor has packed, it removes itself
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("case", VALUES)
 @pytest.mark.parametrize("name", TELLING)
 def test_bad_values_are_counted_by_the_packing_job(
@@ -151,6 +152,7 @@ def files(table: DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("case", [*VALUES, "label of linear"])
 def test_files_with_bad_values_are_refused_in_the_same_words(
     spark: SparkSession, files: Path, monkeypatch: pytest.MonkeyPatch, case: str
@@ -234,6 +236,7 @@ NO_ROWS: dict[str, tuple[Callable[[DataFrame], DataFrame], dict[str, Any], str]]
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("case", NO_ROWS)
 @pytest.mark.parametrize("name", TELLING)
 def test_no_rows_that_count_are_told(table: DataFrame, name: str, case: str) -> None:

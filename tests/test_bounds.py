@@ -113,6 +113,7 @@ METHODS = {
 }
 
 
+@pytest.mark.thinned
 @every_loss
 @every_box
 @pytest.mark.parametrize(("penalty", "intercept"), [("l2", True), ("elastic net", False)], ids=str)

@@ -46,6 +46,7 @@ def factors(choice: Any, weight: np.ndarray) -> np.ndarray:
     return np.array([found.get(y, 1.0) for y in Y])
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES.keys())
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 def test_weights_of_classes_are_weights_of_rows(choice: Any, weighted: bool) -> None:

@@ -294,6 +294,7 @@ def damaged(data: SparkData, files: list[str]) -> dict[int, tuple[str, str]]:
     return done
 
 
+@pytest.mark.thinned
 @pytest_spark
 @pytest.mark.parametrize("kind", PACKS)
 def test_every_damage_is_repaired_to_the_same_bits(

@@ -83,6 +83,7 @@ def validation_loss(problem: Problem, rows: Rows, state: State) -> float:
     return float(np.average(problem.loss.value(held_out.label, z[:, None]), weights=held_out.weights))
 
 
+@pytest.mark.thinned
 @every_solver
 @every_penalty
 @every_loss
@@ -126,6 +127,7 @@ def test_it_costs_a_pass_at_the_end_and_no_other(inner: Solver) -> None:
     assert len(patient.state.history) == len(alone.state.history)
 
 
+@pytest.mark.thinned
 @every_solver
 @every_loss
 def test_rows_that_validate_do_not_train(inner: Solver, loss: Loss) -> None:
@@ -139,6 +141,7 @@ def test_rows_that_validate_do_not_train(inner: Solver, loss: Loss) -> None:
     assert not np.array_equal(*(state.validation for state in states))  # type: ignore[attr-defined]
 
 
+@pytest.mark.thinned
 @every_solver
 @every_penalty
 def test_a_state_written_and_read_between_steps_ends_with_the_same_bits(inner: Solver, penalty: str) -> None:

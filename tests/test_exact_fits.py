@@ -88,6 +88,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], Callable[[float], np.ndarray]]] = {
 VALUES = ("deviance", "nullDeviance", "dispersion")
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_a_summary_says_of_the_training_rows_evaluate_says_too(spark: SparkSession, name: str) -> None:
     settings, draw = FAMILIES[name]

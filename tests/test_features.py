@@ -91,6 +91,7 @@ def write(path: Path, cells: list[str], more: str = "") -> str:
 NUMBERS = [str(i) for i in range(200)]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("bad", ["NA", "N/A", '"1,234.50"', "-", "n.a.", "1 000", "12 EUR", "#DIV/0!"])
 def test_one_bad_cell_does_not_make_a_feature_vanish(job: Job, tmp_path: Path, bad: str) -> None:
     path = write(tmp_path / "rows.csv", [*NUMBERS[:57], bad, *NUMBERS[58:]])

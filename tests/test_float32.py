@@ -92,6 +92,7 @@ FITS = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("solver", FITS)
 @pytest.mark.filterwarnings("ignore::sparkdml.errors.ConvergenceWarning")
 def test_a_fit_is_that_of_the_rounded_rows(packs: tuple[SparkData, SparkData, LocalData], solver: str) -> None:

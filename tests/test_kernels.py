@@ -151,6 +151,7 @@ def test_every_kind_of_query_has_its_kernel_and_is_tested() -> None:
     assert set(KERNELS) == {*MAKE, Describe}  # statistics are no plain sums: their laws stand in test_stats
 
 
+@pytest.mark.thinned
 @every_query
 @every_loss
 @pytest.mark.parametrize("fold", [-1, 2])
@@ -163,6 +164,7 @@ def test_an_answer_is_the_plain_formula_in_any_cut(kind: type, loss: Loss, fold:
         assert_same(rows.sparse.local(partitions).run([query])[0], expected)
 
 
+@pytest.mark.thinned
 @every_query
 @every_loss
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
@@ -204,6 +206,7 @@ def test_rows_stacked_on_themselves_are_twice_the_sum(kind: type, loss: Loss) ->
 CLASS_WEIGHTS = [{}, {2.0: 5.0}, {2.0: 0.5, 1.0: 0.0, 99.0: 7.0}]
 
 
+@pytest.mark.thinned
 @every_query
 @every_loss
 @pytest.mark.parametrize("class_weights", CLASS_WEIGHTS)

@@ -68,6 +68,7 @@ def linear_program(problem: Problem, rows: Rows) -> float:
     return float(found.fun)
 
 
+@pytest.mark.thinned
 @every_kink
 @every_inner
 @pytest.mark.parametrize("penalty", ["none", "l1"])

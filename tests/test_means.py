@@ -51,6 +51,7 @@ def sparse(values: list[float]) -> SparseVector:
     return Vectors.sparse(len(values), {j: v for j, v in enumerate(values) if v != 0.0})
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("kind", ["scalars", "array", "vector", "sparse"])
 def test_a_fit_is_that_of_the_filled_table(spark: SparkSession, kind: str, weighted: bool, tmp_path: Path) -> None:

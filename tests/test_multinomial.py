@@ -77,6 +77,7 @@ def test_coefficients_are_those_of_pyspark(df: DataFrame, settings: dict[str, An
         np.testing.assert_allclose(numbers(ours).sum(axis=0), 0.0, atol=1e-12)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("solver", [*SOLVERS, "sgd"])
 @pytest.mark.parametrize("settings", [{"regParam": 0.1}, {"regParam": 0.02, "elasticNetParam": 0.5}, {}], ids=str)
 def test_neither_the_cut_of_the_rows_nor_the_names_of_the_classes_matter(solver: str, settings: dict[str, Any]) -> None:

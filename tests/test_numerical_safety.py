@@ -79,6 +79,7 @@ ALIKE: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("change", ALIKE)
 @pytest.mark.parametrize(("name", "solver"), CASES)
 def test_what_tells_nothing_new_changes_no_margin(name: str, solver: str, change: str) -> None:

@@ -123,15 +123,7 @@ RAISING: dict[str, tuple[Callable[[Any], Any], type[Exception], int, str]] = {
     "a division": (lambda _: 1 / 0, DataError, 65, "ZeroDivisionError: division by zero"),
     "a full disk": (lambda _: Path("/dev/full").write_text("x" * 99_999), StorageError, 69, FULL),
     "a lost file": (lambda _: Path("/nowhere").read_text(), StorageError, 69, "/nowhere"),
-    "a chain": (lambda _: raise_chain(), DataError, 65, "KeyError: 'the last'"),
 }
-
-
-def raise_chain() -> None:
-    try:
-        _ = 1 / 0
-    except ZeroDivisionError as problem:
-        raise KeyError("the last") from problem
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +143,17 @@ def test_what_a_python_worker_raised_is_unwrapped(
         table.collect()
     assert exit_code(failure.value) == code
     assert said in sentence(failure.value)
+
+
+def test_of_a_chain_the_last_exception_is_told(numbers: DataFrame) -> None:
+    def fail(_: Any) -> None:
+        try:
+            _ = 1 / 0
+        except ZeroDivisionError as problem:
+            raise KeyError("the last") from problem
+
+    with pytest.raises(DataError, match="KeyError: 'the last'"):
+        LinearRegression(featuresCols=["z"]).fit(numbers.withColumn("z", F.udf(fail, DoubleType())("x")))
 
 
 def test_a_bug_of_ours_in_a_worker_is_a_bug() -> None:

@@ -551,6 +551,7 @@ def check(found: Any, expected: Any) -> None:
     np.testing.assert_array_equal([s.low[:-1], s.high[:-1]], [X.min(axis=0), X.max(axis=0)])
 
 
+@pytest.mark.thinned
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize("name", ROUTES)
 def test_both_routes_come_to_the_same_end(spark: SparkSession, readers: Any, tmp_path: Path, name: str) -> None:

@@ -31,6 +31,7 @@ def solved(penalty: str, max_iter: int = 3000, tol: float = 1e-12, **choice: Any
     return fit, theta, problem.objective(fit.state.point) / best - 1.0
 
 
+@pytest.mark.thinned
 @every_optimizer
 @every_penalty
 def test_every_rule_finds_the_minimum_with_its_defaults(optimizer: str, penalty: str) -> None:
@@ -160,6 +161,7 @@ def test_adamw_refuses_decays_that_differ() -> None:
         minimize([(problem, RuleDescent(optimizer="adamw"))], rows.local())
 
 
+@pytest.mark.thinned
 @every_optimizer
 @every_penalty
 def test_every_rule_comes_near_the_minimum_by_mini_batches(optimizer: str, penalty: str) -> None:

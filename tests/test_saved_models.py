@@ -80,6 +80,7 @@ def test_every_kind_is_there() -> None:
     assert all(names.values())
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("version", "name", "entry"), entries("models"))
 def test_models(tables: dict[str, DataFrame], version: str, name: str, entry: dict[str, Any]) -> None:
     path, table = str(MODELS / version / "models" / name), tables[version]

@@ -116,6 +116,7 @@ def table(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame(rows, schema).coalesce(1)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("end", ENDS)
 def test_a_fit_whose_worker_dies_says_why(table: DataFrame, end: str, nothing_is_left_behind: None) -> None:
     estimator = ESTIMATORS["linear"].make(featuresCols=["x"], labelCol="linear")
@@ -128,6 +129,7 @@ def test_a_fit_whose_worker_dies_says_why(table: DataFrame, end: str, nothing_is
         pack(table.withColumn("x", deadly(end, "x")), featuresCols=["x"], labelCol="linear")
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", TELLING)
 def test_a_pass_whose_worker_dies_says_why(
     table: DataFrame, name: str, monkeypatch: pytest.MonkeyPatch, nothing_is_left_behind: None

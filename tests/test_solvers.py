@@ -46,6 +46,7 @@ def weights(n: int) -> np.ndarray:
     return np.random.default_rng(9).exponential(size=n)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("solver", "loss"), PAIRS)
 @every_penalty
 @with_and_without_intercept
@@ -91,6 +92,7 @@ def test_newton_takes_its_last_step_without_a_pass(penalty: str, intercept: bool
 UNBOUNDED = [name for name, loss in GLM_LOSSES.items() if np.all(loss.valid(np.array([[0.0], [-9.0]])))]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("loss", UNBOUNDED)
 @pytest.mark.parametrize("solver", ["l-bfgs", "subsampled-newton"])
 @every_penalty
@@ -154,6 +156,7 @@ def test_a_fold_left_out_is_as_if_its_rows_were_not_there(solver: str, penalty: 
         np.testing.assert_allclose(theta_of(solve(marked, problem, solver)), theta_of(expected), atol=1e-8)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("solver", "loss"), [*PAIRS, *(("sgd", loss) for loss in CANONICAL)])
 @every_penalty
 @pytest.mark.parametrize("fold", [-1, 1])
@@ -177,6 +180,7 @@ def test_an_offset_moves_the_label_of_a_squared_loss(solver: str) -> None:
     np.testing.assert_allclose(theta_of(solve(shifted, problem, solver)), theta, atol=1e-8)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("solver", "loss"), [pair for pair in PAIRS if pair[0] in ITERATIVE])
 @every_penalty
 @with_and_without_intercept

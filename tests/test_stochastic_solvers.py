@@ -89,6 +89,7 @@ def passes_to(near: float, data: LocalData, problem: Problem, solver: Solver) ->
     raise AssertionError("the optimum is out of reach")
 
 
+@pytest.mark.thinned
 @every_solver
 @every_loss
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -191,6 +192,7 @@ def test_partitions_without_rows_are_no_trouble(solver: str) -> None:
     assert missed(data, problem, fit) < NEAR
 
 
+@pytest.mark.thinned
 @every_solver
 @every_loss
 @pytest.mark.parametrize("aggregation", ["median", "trimmed_mean"])

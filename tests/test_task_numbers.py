@@ -83,6 +83,7 @@ def packed(spark: SparkSession, table: str, source: str, option: str) -> SparkDa
     return pack(SOURCES[source](spark, table), featuresCols=NAMES, **options)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("source", "option"), CASES)
 def test_partitions_are_packed_again_the_same_in_any_task(
     spark: SparkSession, table: str, source: str, option: str

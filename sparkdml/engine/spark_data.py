@@ -30,9 +30,9 @@ from sparkdml.engine.failures import explained_failures
 from sparkdml.engine.handles import Handles
 from sparkdml.engine.interrupts import held, is_interrupted
 from sparkdml.engine.means import feature_means
+from sparkdml.engine.removal import remove_pack
 from sparkdml.engine.report import EMPTY, check_report
 from sparkdml.engine.sessions import require_running
-from sparkdml.engine.stragglers import await_stragglers
 from sparkdml.engine.tasks import Loss, Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
 from sparkdml.errors import (
@@ -319,15 +319,8 @@ class SparkData(Data):
 
     def _remove(self, group: str | None) -> None:
         try:
-            if not self._packed_once:  # tasks that write may still run, and a source that fails would fail again
-                await_stragglers(self._context, group)
-            if self._context._jsc.sc().isLocal():
-                tasks.remove_directories(tasks.local_directories(self._context), self._name)
-            elif self._packed_once:
-                self._handles.rdd.foreachPartition(partial(tasks.remove, moved=self._moved))
-            else:
-                everywhere = self._context.parallelize(range(2 * self._context.defaultParallelism))
-                everywhere.foreachPartition(partial(tasks.remove_named, name=self._name))
+            packed = self._handles.rdd if self._packed_once else None
+            remove_pack(self._context, self._name, packed, self._moved, group)
         except Exception as error:  # the session may be gone, and its files with it
             logger.debug("packed files could not be released: %s", error)
         with suppress(Exception):

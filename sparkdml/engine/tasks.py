@@ -1,14 +1,10 @@
 """What runs on the executors: functions from the handles of a task to nodes of the sum."""
 
-import os
 import pickle
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pyspark import Broadcast, Row, SparkContext
@@ -169,29 +165,3 @@ def with_handle(handles: Iterable[Handle], task: Task) -> Iterator[tuple[Handle,
                 raise Unreadable(*found)
         for node in attempted([handle], task, {}):
             yield handle, node
-
-
-def local_directories(context: SparkContext) -> list[str]:
-    """The scratch directories of a driver that is its own executor, those of others on this machine among them."""
-    jvm: Any = context._jvm
-    roots = os.environ.get("SPARK_LOCAL_DIRS") or context.getConf().get("spark.local.dir")
-    found = (roots or jvm.java.lang.System.getProperty("java.io.tmpdir")).split(",")
-    return [str(each) for root in found for each in Path(root).glob("blockmgr-*")]
-
-
-def remove_directories(roots: Iterable[str], name: str) -> None:
-    """Remove what a pack has under some scratch directories, by its name."""
-    for root in roots:
-        shutil.rmtree(Path(root or tempfile.gettempdir()) / name, ignore_errors=True)
-
-
-def remove_named(_: Iterable[int], name: str) -> None:
-    """Remove what a pack has on this machine, by its name: for packs that were never finished."""
-    remove_directories(os.environ.get("SPARK_LOCAL_DIRS", "").split(","), name)
-
-
-def remove(handles: Iterable[Handle], moved: Mapping[int, Handle]) -> None:
-    """Remove all that the pack has on the machines of some partitions, files of lost attempts included."""
-    for handle in handles:
-        for each in (handle, moved.get(handle.partition, handle)):
-            shutil.rmtree(Path(each.directory).parent, ignore_errors=True)
