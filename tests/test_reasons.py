@@ -146,7 +146,7 @@ def test_what_a_python_worker_raised_is_unwrapped(
 
 
 def test_of_a_chain_the_last_exception_is_told(numbers: DataFrame) -> None:
-    def fail(_: Any) -> None:
+    def fail(_):  # type: ignore[no-untyped-def] # from hints Spark would infer what kind of function it is
         try:
             _ = 1 / 0
         except ZeroDivisionError as problem:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pyspark import RDD, SparkContext
 from pyspark.sql import DataFrame
-from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
 
 from sparkdml.blocks.balance import Draw, draw
 from sparkdml.blocks.contents import table_of, told_uneven
@@ -32,17 +31,15 @@ from sparkdml.engine.interrupts import held, is_interrupted
 from sparkdml.engine.means import feature_means
 from sparkdml.engine.removal import remove_pack
 from sparkdml.engine.report import EMPTY, check_report
-from sparkdml.engine.sessions import require_running
+from sparkdml.engine.sessions import require_running, require_table
 from sparkdml.engine.tasks import Loss, Request, Rows, Task
 from sparkdml.engine.tree import Node, combine, driver_bytes, gather, root
 from sparkdml.errors import (
-    ColumnTypeError,
     DataError,
     InputMissingError,
     NonDeterministicSourceError,
     ParamError,
     ReleasedError,
-    SessionError,
     StorageError,
     UnreadableFileError,
 )
@@ -129,14 +126,7 @@ def pack(
     ...     data.statistics.count, data.feature_names
     (2, ('x',))
     """
-    if not isinstance(df, DataFrame):
-        raise ColumnTypeError(f"a DataFrame of Spark, or data packed from one, is needed, not {type(df).__name__}.")
-    if not isinstance(df, ClassicDataFrame):
-        raise SessionError("Spark Connect gives no access to partitions: fit in a classic Spark session.")
-    if df.isStreaming:
-        raise ColumnTypeError("a streaming DataFrame cannot be packed: write it to a table and pack that.")
-    require_running(df.sparkSession.sparkContext, "the DataFrame", "read it again")
-    _require_no_encryption(df.sparkSession.sparkContext)
+    require_table(df)
     if handleInvalid not in HANDLE_INVALID:
         raise ParamError(f"handleInvalid={handleInvalid!r} is not one of {', '.join(map(repr, HANDLE_INVALID))}.")
     if dtype not in DTYPES:
@@ -168,14 +158,6 @@ def pack(
         rows = select_columns(df, columns, *key) if key else selected()
         packed = _packed(_dealt(rows, drawn, partitioning, numPartitions, seed), plan)
         return SparkData(df, packed, plan, numPartitions, partitioning, drawn)
-
-
-def _require_no_encryption(context: SparkContext) -> None:
-    if context.getConf().get("spark.io.encryption.enabled", "false").lower() == "true":
-        raise SessionError(
-            "spark.io.encryption.enabled=true: packed rows lie on local disks for the time of a fit, readable by this "
-            "user alone but not encrypted; keep spark.local.dir on an encrypted disk, and leave that setting out."
-        )
 
 
 def _dealt(rows: DataFrame, drawn: Draw | None, partitioning: str, count: int | None, seed: int) -> DataFrame:

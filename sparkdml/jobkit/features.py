@@ -149,9 +149,8 @@ def _like_ids(features: Sequence[str]) -> list[str]:
     >>> _like_ids(["_c0", "user_id", "userId", "id", "paid", "width"]), _like_ids(["_c0", "_c1"])
     (['_c0', 'user_id', 'userId', 'id'], [])
     """
-    if all(name.startswith("_c") for name in features):
-        return []
-    return [name for name in features if _LIKE_IDS.fullmatch(name) or _CAMEL_ID.fullmatch(name)]
+    found = [name for name in features if _LIKE_IDS.fullmatch(name) or _CAMEL_ID.fullmatch(name)]
+    return [] if all(name.startswith("_c") for name in features) else found
 
 
 def check_features(chosen: Features, files: DataFrame, options: argparse.Namespace) -> None:
