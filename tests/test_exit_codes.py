@@ -109,7 +109,7 @@ def test_a_week_in_a_schedulers_life(run: Run, tmp_path: Path, monkeypatch: pyte
     table(2)
     late = train(2)
     assert (late.code, late.result["latest"], latest()) == (0, False, "2026-11-04")
-    assert "LATEST stays at a newer version" in late.err
+    assert "LATEST does not name" in late.err
     table(5)
     with monkeypatch.context() as full:
         write = Storage.write

@@ -128,10 +128,31 @@ def test_a_rollback_holds_until_a_newer_run(output: Output) -> None:
         output.publish(f"{day}-{KEY}", fill(output))
     assert output.point(f"{DAYS[0]}-{KEY}", always=True)
     assert latest(output) == f"{DAYS[0]}-{KEY}"
+    assert not output.point(f"{DAYS[1]}-{KEY}", found=True)  # a scheduler's second try of what was set back
+    assert latest(output) == f"{DAYS[0]}-{KEY}"
     assert output.publish(f"{DAYS[2]}-{KEY}", fill(output))
     assert latest(output) == f"{DAYS[2]}-{KEY}"
     assert output.publish(f"{DAYS[0]}-ba9876543210", fill(output), always=True)
     assert latest(output) == f"{DAYS[0]}-ba9876543210"
+
+
+def test_a_run_that_was_killed_before_it_set_latest_sets_it_when_it_is_found(output: Output) -> None:
+    for day in DAYS[:2]:
+        output.publish(f"{day}-{KEY}", fill(output))
+    Path(output.root, "LATEST").write_text(f"{DAYS[0]}-{KEY}\n")
+    assert output.point(f"{DAYS[1]}-{KEY}", found=True)
+    assert latest(output) == f"{DAYS[1]}-{KEY}"
+
+
+def test_after_a_rollback_and_a_newer_run_all_is_as_before(output: Output) -> None:
+    for day in DAYS[:2]:
+        output.publish(f"{day}-{KEY}", fill(output))
+    output.point(f"{DAYS[0]}-{KEY}", always=True)
+    assert output.publish(f"{DAYS[1]}-ba9876543210", fill(output))  # the same day anew, with other settings
+    assert latest(output) == f"{DAYS[1]}-ba9876543210"
+    assert not Path(output.root, "_ROLLBACK").exists()
+    assert output.point(f"{DAYS[1]}-{KEY}", always=True)
+    assert Path(output.root, "_ROLLBACK").exists() is False  # of equal days none is newer
 
 
 def test_the_version_before_a_day(output: Output) -> None:

@@ -9,6 +9,7 @@
         manifest.json          every file above with its size and SHA-256; written last but one
         _SUCCESS               empty; written last
       LATEST                   the name of a version; replaced in one step, after the version was read back
+      _ROLLBACK                where LATEST was set back: the version that was the newest then
 
 A version is written below a name of its own process, ``versions/_incomplete-<key>-<process>``, read back and renamed.
 The leading underscore hides it from Spark and Hadoop. What a killed run leaves of it is removed by the next run that
@@ -34,6 +35,7 @@ from sparkdml.manifest import LATEST, MANIFEST, SUCCESS, check_digests, check_li
 from sparkdml.owners import is_abandoned, owned
 from sparkdml.storage import Storage
 
+ROLLBACK = "_ROLLBACK"
 _DENIALS = ("AccessControlException", "AccessDenied", "Permission denied", "not permitted", "Read-only file system")
 
 
@@ -117,21 +119,49 @@ class Output:
                 self._put(incomplete, version)
                 return self.point(version, always)
 
-    def point(self, version: str, always: bool = False) -> bool:
+    def point(self, version: str, always: bool = False, found: bool = False) -> bool:
         """Let LATEST name `version`, in one atomic step, unless a newer one is published; whether it names it now.
 
-        The versions are looked at again afterwards, so that of two runs at once the newer stays named. `always` is for
-        a version that shall be named although there are newer ones.
+        The versions are looked at again afterwards, so that of two runs at once the newer stays named.
+
+        Parameters
+        ----------
+        version : str
+            A complete version.
+        always : bool
+            Name it although there are newer ones: a rollback, if there are. It holds until a newer run publishes.
+        found : bool
+            Whether an earlier run has published it, which may have been killed just before this.
         """
         with publishing(self.root):
-            named = version if always else self._newest(version)
-            if named != version:
+            newest = self._newest(version)
+            if always:
+                self._remember(newest if newest != version else None)
+                self._point(version)
+                return True
+            if newest != version or (found and self._is_rolled_back(version)):
                 return False
-            self._point(named)
-            while not always and (newest := self._newest(named)) != named:
-                named = newest
-                self._point(named)
-        return named == version
+            self._point(newest)
+            self._remember(None)
+            while (newer := self._newest(newest)) != newest:
+                newest = newer
+                self._point(newest)
+        return newest == version
+
+    def _remember(self, newest: str | None) -> None:
+        """Keep the version that was the newest when LATEST was set back; None where it is not."""
+        path = f"{self.root}/{ROLLBACK}"
+        if newest is None:
+            self._storage.delete(path)
+        else:
+            self._storage.replace(path, f"{newest}\n".encode(), owned(ROLLBACK))
+
+    def _is_rolled_back(self, version: str) -> bool:
+        """Whether LATEST was set back from this version, or from a newer one, and no run has published since."""
+        path = f"{self.root}/{ROLLBACK}"
+        if not self._storage.exists(path):
+            return False
+        return run_time(version) <= run_time(self._storage.read(path).decode(errors="replace").strip())
 
     def before(self, day: date | None) -> str | None:
         """The newest complete version of a day before `day`; without a day the one that LATEST names, else the newest.

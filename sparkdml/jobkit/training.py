@@ -193,10 +193,10 @@ def _train_once(
         latest = _publish(output, version, fitted, record, options.make_latest)
     else:
         say(f"This run is published already, as {output.directory(version)}; nothing was done again.")
-        latest = output.point(version, options.make_latest)  # its first run may have been killed just before this
+        latest = output.point(version, options.make_latest, found=True)
     if not latest:
         level = logging.INFO if options.logical_date is not None else logging.WARNING
-        log.log(level, "LATEST stays at a newer version than %s; --make-latest lets it name this one.", version)
+        log.log(level, "LATEST does not name %s, since a newer version was published; --make-latest lets it.", version)
     run, metrics = (output.read(version, name) for name in ("run.json", "metrics.json"))
     return {**_result("published", f"{output.directory(version)}/model", version, run, metrics), "latest": latest}
 
