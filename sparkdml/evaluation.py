@@ -317,11 +317,14 @@ def multiclass_metrics(
 Labels: TypeAlias = dict[float, tuple[int, float]] | None  # rows and weight of each label, None if too many
 
 
+_NUMBERED = "Number other classes so (StringIndexer does, or --with-column of a job)"
+
+
 def require_binary(labels: Labels, column: str, named: int | None = None) -> None:
     """Raise `DataError` where a label is neither 0 nor 1, or the column has the metadata of other classes."""
     advice = (
-        "a model of two classes needs 0 and 1. Name other classes so (StringIndexer does), or for more than two of "
-        "them take LogisticRegression with family='multinomial'."
+        f"a model of two classes needs 0 and 1. {_NUMBERED}, or for more than two of them take LogisticRegression with "
+        "family='multinomial'."
     )
     _require_labels(labels, {0.0, 1.0}, "other than 0 and 1", column, advice)
     if count_classes(labels, column, named) > 2:
@@ -333,7 +336,7 @@ def count_classes(labels: Labels, column: str, named: int | None = None) -> int:
 
     Raises `DataError` where a label is no such number.
     """
-    advice = f"classes are numbered 0, 1, 2, ... up to {MAX_CLASSES - 1}. Name other classes so (StringIndexer does)."
+    advice = f"classes are numbered 0, 1, 2, ... up to {MAX_CLASSES - 1}. {_NUMBERED}."
     whole = {label for label in labels or () if 0.0 <= label < MAX_CLASSES and label == int(label)}
     _require_labels(labels, whole, "that no class can have", column, advice)
     if named is None:
