@@ -1,6 +1,7 @@
 """Files on any path that Spark can write: local, ``hdfs://``, ``s3a://``, through Hadoop's FileSystem."""
 
 import os
+import time
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -133,16 +134,21 @@ class Storage:
             self._system(path).delete(self._path(path), False)
 
     def modified(self, path: str) -> float:
-        """When a file, or anything in a directory, changed last, in seconds since 1970; 0 where there is nothing."""
-        if not self.exists(path):
-            return 0.0
-        system, latest = self._system(path), 0
-        pending = [system.getFileStatus(self._path(path))]
-        while pending:
-            status = pending.pop()
-            latest = max(latest, status.getModificationTime())
-            if status.isDirectory():
-                pending += list(system.listStatus(status.getPath()))
+        """When a file, or anything in a directory, changed last, in seconds since 1970.
+
+        Now, where it vanishes or changes its name meanwhile.
+        """
+        system, latest, pending = self._system(path), 0, [self._path(path)]
+        try:
+            while pending:
+                status = system.getFileStatus(pending.pop())
+                latest = max(latest, status.getModificationTime())
+                if status.isDirectory():
+                    pending += [each.getPath() for each in system.listStatus(status.getPath())]
+        except Py4JJavaError as failure:
+            if "FileNotFoundException" in str(failure.java_exception):
+                return time.time()
+            raise
         return float(latest) / 1000.0
 
     def move(self, source: str, target: str) -> None:

@@ -407,3 +407,14 @@ def test_a_version_is_named_by_its_day_or_its_start() -> None:
     started = datetime(2026, 11, 21, 4, 5, 6, tzinfo=UTC)
     assert version_name(KEY * 5, started, date(2026, 11, 20)) == f"2026-11-20-{KEY}"
     assert version_name(KEY * 5, started, None) == f"20261121T040506Z-{KEY}"
+
+
+def test_what_vanishes_while_it_is_looked_at_has_just_changed(storage: Storage, tmp_path: Path) -> None:
+    assert time.time() - storage.modified(str(tmp_path / "nothing")) < 60
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "file").touch()
+    for path in (tmp_path / "old" / "file", tmp_path / "old"):
+        os.utime(path, (1e9, 1e9))
+    assert storage.modified(str(tmp_path / "old")) == 1e9
+    (tmp_path / "old" / "new").touch()
+    assert time.time() - storage.modified(str(tmp_path / "old")) < 60

@@ -76,7 +76,7 @@ def test_two_equal_runs_both_end_well(spark: SparkSession, tmp_path: Path, table
     results = race(tmp_path, argv, argv)
     for each in range(ROUNDS):
         first, second = (found[each] for found in results)
-        assert first["status"] == second["status"] == "published"
+        assert first["status"] == second["status"] == "published", (first, second)
         assert first["version"] == second["version"]
         check(spark, tmp_path / f"out{each}", 1)
 
@@ -85,6 +85,6 @@ def test_two_different_runs_into_one_output_both_end_well(spark: SparkSession, t
     common = ["--input", table, "--output", f"{tmp_path}/outROUND", "--logical-date"]
     results = race(tmp_path, [*common, "2026-11-21"], [*common, "2026-11-22"])
     for each in range(ROUNDS):
-        assert [found[each]["status"] for found in results] == ["published", "published"]
+        assert [found[each]["status"] for found in results] == ["published", "published"], [x[each] for x in results]
         check(spark, tmp_path / f"out{each}", 2)
         assert (tmp_path / f"out{each}" / "LATEST").read_text().startswith("2026-11-22-")
